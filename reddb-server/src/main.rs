@@ -1,0 +1,2 @@
+//! The `reddb` binary.
+fn main() {}
