@@ -1,1 +1,3 @@
-//! Placeholder.
+//! The RedDB server.
+
+pub mod engine;

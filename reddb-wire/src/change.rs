@@ -48,10 +48,7 @@ impl ObjectId {
     #[must_use]
     pub fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
         let [l0, l1, l2, l3, l4, l5, l6, l7, i0, i1, i2, i3] = bytes;
-        Self {
-            lsn: u64::from_be_bytes([l0, l1, l2, l3, l4, l5, l6, l7]),
-            index: u32::from_be_bytes([i0, i1, i2, i3]),
-        }
+        Self { lsn: u64::from_be_bytes([l0, l1, l2, l3, l4, l5, l6, l7]), index: u32::from_be_bytes([i0, i1, i2, i3]) }
     }
 }
 

@@ -1,0 +1,153 @@
+//! The storage engine: an ordered map with versions, behind the small trait [`Engine`].
+//!
+//! The engine is a materialised view of the log. It is told each record's writes once, in LSN order, and it knows which
+//! LSN it holds. It decides nothing: keys and values are bytes, their layout belongs to others.
+//!
+//! Invariants:
+//! * A read at LSN L sees every write of the records up to L and none of later ones, whatever is flushed or compacted meanwhile.
+//! * [`Engine::applied`] advances only after all writes of a record are in.
+//! * What is on disk is a prefix of the log that ends at a record boundary, and names that record's LSN, chain and time.
+//! * Every file, once written, is never changed: a checkpoint is hard links.
+//! * A failure in the background is a fault: writes are refused from then on, and the process is told once.
+//!
+//! Keys are 1 to [`KEY_BYTES_MAX`] bytes and do not begin with [`RESERVED_KEY_BYTE`].
+
+mod config;
+mod error;
+mod snapshots;
+mod types;
+
+use std::ops::Bound;
+use std::path::Path;
+
+use bytes::Bytes;
+use reddb_file::Lsn;
+
+pub use config::{EngineConfig, MEMORY_BYTES_MIN};
+pub use error::{EngineError, EngineFault};
+pub use types::{
+    AppliedMark, Checkpoint, CheckpointFile, EngineIter, EngineStats, EngineWrite, RangeDeletion, RecordWrites,
+    Snapshot,
+};
+
+/// The longest key, in bytes.
+pub const KEY_BYTES_MAX: usize = 65_535;
+
+/// No key given to the engine begins with this byte: keys of the engine's own do.
+pub const RESERVED_KEY_BYTE: u8 = 0xFF;
+
+/// The highest LSN that an engine can hold: LSNs are shifted by 16 bits and must then fit in 63.
+pub const ENGINE_LSN_MAX: Lsn = Lsn::new((1 << 47) - 2);
+
+/// A range of keys, in byte order.
+pub type KeyRange<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
+/// An ordered map with versions, applied in LSN order by one thread and read by many.
+pub trait Engine: Send + Sync + 'static {
+    /// The value of `key` at LSN `at`, `None` where it has none.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::NotApplied`] where `at` is newer than what is applied, [`EngineError::SnapshotGone`] where it is
+    /// older than what is kept (hold a [`Snapshot`] to keep an LSN readable), and errors of the disk.
+    fn get(&self, key: &[u8], at: Lsn) -> Result<Option<Bytes>, EngineError>;
+
+    /// The value of `key` in the newest applied state, and the LSN at which it was read.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the disk.
+    fn get_newest(&self, key: &[u8]) -> Result<(Lsn, Option<Bytes>), EngineError> {
+        let snapshot = self.snapshot();
+        let value = self.get(key, snapshot.lsn())?;
+        Ok((snapshot.lsn(), value))
+    }
+
+    /// The entries of a range of keys at LSN `at`, in key order (or in reverse from the back), read as it is iterated.
+    /// The iterator needs no snapshot to stay valid. While it lives it keeps the files and memory that it reads from.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::get`].
+    fn range(&self, range: KeyRange<'_>, at: Lsn) -> Result<EngineIter, EngineError>;
+
+    /// Keeps the newest applied LSN readable for as long as the returned value lives.
+    ///
+    /// Meant for the length of a command: what is written meanwhile is kept in memory.
+    fn snapshot(&self) -> Snapshot;
+
+    /// Keeps LSN `at` readable for as long as the returned value lives.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::NotApplied`] or [`EngineError::SnapshotGone`].
+    fn snapshot_at(&self, at: Lsn) -> Result<Snapshot, EngineError>;
+
+    /// Pulls a key into the cache of hot values, so that a later read of it does not wait for the disk.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the disk.
+    fn warm(&self, key: &[u8]) -> Result<(), EngineError> {
+        self.get_newest(key).map(|_| ())
+    }
+
+    /// Applies one record's writes. Called by one thread, with increasing LSNs. Where one record writes a key twice, the
+    /// last write wins. Waits while the background is too far behind.
+    ///
+    /// # Errors
+    ///
+    /// The record is refused as a whole, and nothing of it is applied: [`EngineError::OutOfOrder`],
+    /// [`EngineError::LsnTooHigh`], keys or values out of bounds, or [`EngineError::Faulted`].
+    fn apply(&self, mark: AppliedMark, writes: &[EngineWrite]) -> Result<(), EngineError>;
+
+    /// Applies many records: the fast path of replay, which leaves the cache of hot values empty.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::apply`]; the records before the refused one are applied.
+    fn apply_many(&self, records: &[RecordWrites]) -> Result<(), EngineError>;
+
+    /// The last record applied.
+    fn applied(&self) -> AppliedMark;
+
+    /// The last record that is durable in the engine's own files: the log up to it is no longer needed by the engine.
+    fn flushed(&self) -> AppliedMark;
+
+    /// Makes everything applied so far durable, and says up to which record.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the disk. Nothing is lost by one: the engine's files are as they were.
+    fn flush(&self) -> Result<AppliedMark, EngineError>;
+
+    /// Writes a checkpoint into the directory `into`, which must not exist or be empty, and says exactly what it holds.
+    /// The directory can be opened as an engine. Its files are durable when this returns, and are never changed by the
+    /// engine that they came from. Runs beside reads, writes, flushes and compactions.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the disk; what was made of `into` is then left for the caller to remove.
+    fn checkpoint(&self, into: &Path) -> Result<Checkpoint, EngineError>;
+
+    /// Physically removes up to `entries_max` entries of a range of keys that nothing refers to at the newest applied LSN
+    /// or will ever refer to again. Not part of any record. Reads at older LSNs still see the entries.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the disk, or [`EngineError::Faulted`].
+    fn delete_range_step(&self, range: KeyRange<'_>, entries_max: usize) -> Result<RangeDeletion, EngineError>;
+
+    /// Why the background stopped, once it has. From then on every write and flush is refused.
+    fn fault(&self) -> Option<EngineFault>;
+
+    /// Sizes and counts, for metrics.
+    fn stats(&self) -> EngineStats;
+
+    /// Makes everything durable and stops the background. Reads go on; writes are refused from then on.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the disk; the background is stopped all the same.
+    fn close(&self) -> Result<AppliedMark, EngineError>;
+}
