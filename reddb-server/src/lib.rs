@@ -1,3 +1,6 @@
-//! The RedDB server.
+//! The RedDB server: engine, write path, RESP, archive, admin port and the `reddb` command.
 
+pub mod command;
 pub mod engine;
+pub mod keyspace;
+pub mod reply;

@@ -1,0 +1,289 @@
+//! How the logical state is spelled as engine entries.
+//!
+//! ```text
+//! key                                          value
+//! 'D' db (u32 BE)                              space (12) ‖ key count (u64 LE) ‖ expiring count (u64 LE)
+//! 'F' object (12) ‖ field                      the field's value
+//! 'G' kind (u8: 1 object, 2 space) ‖ id (12)   empty: garbage that is still to be reclaimed
+//! 'K' space (12) ‖ key                         tag (u8) ‖ [expiry (u64 LE, ms)] ‖ body
+//! 'T'                                          timeline id (u32 LE) ‖ clock offset (i64 LE, ms)
+//! 'X' expiry (u64 BE, ms) ‖ space (12) ‖ key   empty: a hint that the key may expire then
+//! ```
+//!
+//! The tag's low bits are the type (1 string, 2 hash); bit 7 says that an expiry follows. A string's body is the string, a
+//! hash's is object (12) ‖ field count (u64 LE). Ids are [`ObjectId`]s in their 12-byte form.
+//!
+//! `X` entries are hints: one is written whenever a key gets an expiry, and none is removed when the key changes. Whoever
+//! follows one checks the key itself.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use reddb_wire::ObjectId;
+
+use super::txn::{Entry, HashRef, Value};
+
+const TAG_STRING: u8 = 1;
+const TAG_HASH: u8 = 2;
+const TAG_EXPIRES: u8 = 0x80;
+const OBJECT: usize = ObjectId::BYTES;
+
+/// The first byte of garbage markers.
+pub const GARBAGE_PREFIX: u8 = b'G';
+/// The first byte of expiry hints.
+pub const EXPIRY_PREFIX: u8 = b'X';
+
+/// An engine entry that this program did not write.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("engine entry {key} is not one of ours: {reason}; the engine's files are damaged, restore from the archive")]
+pub struct LayoutError {
+    /// The entry's key, escaped and shortened.
+    pub key: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+impl LayoutError {
+    pub(crate) fn new(key: &[u8], reason: &'static str) -> Self {
+        Self { key: key[..key.len().min(80)].escape_ascii().to_string(), reason }
+    }
+}
+
+fn prefixed(prefix: u8, id: ObjectId, rest: &[u8]) -> Bytes {
+    let mut key = BytesMut::with_capacity(1 + OBJECT + rest.len());
+    key.put_u8(prefix);
+    key.put_slice(&id.to_bytes());
+    key.put_slice(rest);
+    key.freeze()
+}
+
+/// The entry of a key.
+#[must_use]
+pub fn key_entry(space: ObjectId, key: &[u8]) -> Bytes {
+    prefixed(b'K', space, key)
+}
+
+/// The entry of a hash field.
+#[must_use]
+pub fn field_entry(object: ObjectId, field: &[u8]) -> Bytes {
+    prefixed(b'F', object, field)
+}
+
+/// The end (exclusive) of all entries that start with `prefix`; such prefixes never consist of 0xff bytes alone.
+#[must_use]
+pub fn prefix_end(prefix: &[u8]) -> Bytes {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if let Some(next) = last.checked_add(1) {
+            end.push(next);
+            break;
+        }
+    }
+    end.into()
+}
+
+/// The key within a space, or the field within an object, of an entry built by [`key_entry`] or [`field_entry`].
+#[must_use]
+pub fn name_of(entry_key: &Bytes) -> Bytes {
+    entry_key.slice((1 + OBJECT).min(entry_key.len())..)
+}
+
+/// The entry of a database.
+#[must_use]
+pub fn database_entry(db: u32) -> Bytes {
+    let mut key = BytesMut::with_capacity(5);
+    key.put_u8(b'D');
+    key.put_u32(db);
+    key.freeze()
+}
+
+/// The entry of the timeline.
+#[must_use]
+pub fn timeline_entry() -> Bytes {
+    Bytes::from_static(b"T")
+}
+
+/// A hint that the key may expire at `expires_at_ms`.
+#[must_use]
+pub fn expiry_entry(expires_at_ms: u64, space: ObjectId, key: &[u8]) -> Bytes {
+    let mut entry = BytesMut::with_capacity(1 + 8 + OBJECT + key.len());
+    entry.put_u8(EXPIRY_PREFIX);
+    entry.put_u64(expires_at_ms);
+    entry.put_slice(&space.to_bytes());
+    entry.put_slice(key);
+    entry.freeze()
+}
+
+/// When, where and which key an expiry hint speaks of.
+///
+/// # Errors
+/// Where the entry is no expiry hint.
+pub fn decode_expiry_entry(entry: &Bytes) -> Result<(u64, ObjectId, Bytes), LayoutError> {
+    let malformed = || LayoutError::new(entry, "too short for an expiry hint");
+    let (when, rest) = entry.get(1..).and_then(|rest| rest.split_first_chunk::<8>()).ok_or_else(malformed)?;
+    let (space, _) = rest.split_first_chunk::<OBJECT>().ok_or_else(malformed)?;
+    Ok((u64::from_be_bytes(*when), ObjectId::from_bytes(*space), entry.slice(1 + 8 + OBJECT..)))
+}
+
+/// What a garbage marker marks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Garbage {
+    /// The fields of an object.
+    Object(ObjectId),
+    /// The keys of a space, and the objects they refer to.
+    Space(ObjectId),
+}
+
+/// The marker of a piece of garbage.
+#[must_use]
+pub fn garbage_entry(garbage: Garbage) -> Bytes {
+    let (kind, id) = match garbage {
+        Garbage::Object(id) => (1, id),
+        Garbage::Space(id) => (2, id),
+    };
+    let mut key = BytesMut::with_capacity(2 + OBJECT);
+    key.put_u8(GARBAGE_PREFIX);
+    key.put_u8(kind);
+    key.put_slice(&id.to_bytes());
+    key.freeze()
+}
+
+/// The inverse of [`garbage_entry`].
+///
+/// # Errors
+/// Where the entry is no garbage marker.
+pub fn decode_garbage_entry(entry: &[u8]) -> Result<Garbage, LayoutError> {
+    let error = |reason| LayoutError::new(entry, reason);
+    let [GARBAGE_PREFIX, kind, id @ ..] = entry else { return Err(error("not a garbage marker")) };
+    let id = <[u8; OBJECT]>::try_from(id).map_err(|_| error("a garbage marker of another length"))?;
+    match kind {
+        1 => Ok(Garbage::Object(ObjectId::from_bytes(id))),
+        2 => Ok(Garbage::Space(ObjectId::from_bytes(id))),
+        _ => Err(error("unknown kind of garbage")),
+    }
+}
+
+/// One database: where its keys are and how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DatabaseState {
+    /// The key space.
+    pub space: ObjectId,
+    /// How many keys, expired ones that are not yet deleted among them.
+    pub key_count: u64,
+    /// How many of them expire.
+    pub expiring_count: u64,
+}
+
+impl DatabaseState {
+    /// What a database is before any record mentions it.
+    #[must_use]
+    pub const fn initial(db: u32) -> Self {
+        Self { space: ObjectId::initial_space(db), key_count: 0, expiring_count: 0 }
+    }
+}
+
+/// The value of a database's entry.
+#[must_use]
+pub fn encode_database(state: &DatabaseState) -> Bytes {
+    let mut value = BytesMut::with_capacity(OBJECT + 16);
+    value.put_slice(&state.space.to_bytes());
+    value.put_u64_le(state.key_count);
+    value.put_u64_le(state.expiring_count);
+    value.freeze()
+}
+
+/// The inverse of [`encode_database`].
+///
+/// # Errors
+/// Where the value has another length.
+pub fn decode_database(db: u32, value: &[u8]) -> Result<DatabaseState, LayoutError> {
+    let malformed = || LayoutError::new(&database_entry(db), "a database entry of another length");
+    let (space, rest) = value.split_first_chunk::<OBJECT>().ok_or_else(malformed)?;
+    let (keys, rest) = rest.split_first_chunk::<8>().ok_or_else(malformed)?;
+    let expiring = <[u8; 8]>::try_from(rest).map_err(|_| malformed())?;
+    Ok(DatabaseState {
+        space: ObjectId::from_bytes(*space),
+        key_count: u64::from_le_bytes(*keys),
+        expiring_count: u64::from_le_bytes(expiring),
+    })
+}
+
+/// The timeline that the state is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimelineState {
+    /// Its id.
+    pub timeline: reddb_file::TimelineId,
+    /// How far the expiry clock is behind the wall clock, in milliseconds.
+    pub clock_offset_ms: i64,
+}
+
+/// The value of the timeline's entry.
+#[must_use]
+pub fn encode_timeline(state: &TimelineState) -> Bytes {
+    let mut value = BytesMut::with_capacity(12);
+    value.put_u32_le(state.timeline.get());
+    value.put_i64_le(state.clock_offset_ms);
+    value.freeze()
+}
+
+/// The inverse of [`encode_timeline`].
+///
+/// # Errors
+/// Where the value has another length.
+pub fn decode_timeline(value: &[u8]) -> Result<TimelineState, LayoutError> {
+    let malformed = || LayoutError::new(b"T", "a timeline entry of another length");
+    let (id, rest) = value.split_first_chunk::<4>().ok_or_else(malformed)?;
+    let offset = <[u8; 8]>::try_from(rest).map_err(|_| malformed())?;
+    Ok(TimelineState {
+        timeline: reddb_file::TimelineId::new(u32::from_le_bytes(*id)),
+        clock_offset_ms: i64::from_le_bytes(offset),
+    })
+}
+
+/// The value of a key's entry.
+#[must_use]
+pub fn encode_entry(entry: &Entry) -> Bytes {
+    let (tag, body_bytes) = match &entry.value {
+        Value::String(value) => (TAG_STRING, value.len()),
+        Value::Hash(_) => (TAG_HASH, OBJECT + 8),
+    };
+    let mut out = BytesMut::with_capacity(1 + 8 + body_bytes);
+    match entry.expires_at_ms {
+        Some(expires_at_ms) => {
+            out.put_u8(tag | TAG_EXPIRES);
+            out.put_u64_le(expires_at_ms);
+        }
+        None => out.put_u8(tag),
+    }
+    match &entry.value {
+        Value::String(value) => out.put_slice(value),
+        Value::Hash(hash) => {
+            out.put_slice(&hash.object.to_bytes());
+            out.put_u64_le(hash.field_count);
+        }
+    }
+    out.freeze()
+}
+
+/// The inverse of [`encode_entry`]; a string shares `value`'s memory.
+///
+/// # Errors
+/// Where the value is no key's.
+pub fn decode_entry(entry_key: &[u8], value: &Bytes) -> Result<Entry, LayoutError> {
+    let error = |reason| LayoutError::new(entry_key, reason);
+    let tag = *value.first().ok_or_else(|| error("an empty entry"))?;
+    let (expires_at_ms, body) = if tag & TAG_EXPIRES == 0 {
+        (None, value.slice(1..))
+    } else {
+        let when = value[1..].first_chunk::<8>().ok_or_else(|| error("cut short in its expiry"))?;
+        (Some(u64::from_le_bytes(*when)), value.slice(9..))
+    };
+    let value = match tag & !TAG_EXPIRES {
+        TAG_STRING => Value::String(body),
+        TAG_HASH => {
+            let (object, count) = body.split_first_chunk::<OBJECT>().ok_or_else(|| error("cut short in its object"))?;
+            let count = <[u8; 8]>::try_from(count).map_err(|_| error("a hash entry of another length"))?;
+            Value::Hash(HashRef { object: ObjectId::from_bytes(*object), field_count: u64::from_le_bytes(count) })
+        }
+        _ => return Err(error("unknown type")),
+    };
+    Ok(Entry { value, expires_at_ms })
+}

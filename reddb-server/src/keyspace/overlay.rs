@@ -1,0 +1,61 @@
+//! What the running batch has changed and the engine does not hold yet.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use bytes::Bytes;
+
+/// Engine entries that are newer than the engine: a value, or `None` for "deleted".
+#[derive(Debug, Default)]
+pub struct Overlay {
+    entries: BTreeMap<Bytes, Option<Bytes>>,
+}
+
+impl Overlay {
+    /// Nothing changed.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { entries: BTreeMap::new() }
+    }
+
+    /// Whether nothing was changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Forgets everything: the engine has caught up.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+    }
+
+    /// What the entry was changed to, or `None` where it was not changed.
+    #[must_use]
+    pub fn get(&self, key: &[u8]) -> Option<&Option<Bytes>> {
+        self.entries.get(key)
+    }
+
+    /// Changes the entry and gives what it was changed to before.
+    pub fn set(&mut self, key: Bytes, value: Option<Bytes>) -> Option<Option<Bytes>> {
+        self.entries.insert(key, value)
+    }
+
+    /// Puts back what [`Overlay::set`] gave.
+    pub fn restore(&mut self, key: Bytes, before: Option<Option<Bytes>>) {
+        match before {
+            Some(value) => self.entries.insert(key, value),
+            None => self.entries.remove(&key),
+        };
+    }
+
+    /// The changed entries of a range, in key order.
+    pub fn range(&self, from: Bound<Bytes>, to: Bound<Bytes>) -> impl Iterator<Item = (&Bytes, &Option<Bytes>)> + '_ {
+        let empty = match (&from, &to) {
+            (Bound::Included(from), Bound::Included(to)) => from > to,
+            (Bound::Included(from) | Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to)) => from >= to,
+            _ => false,
+        };
+        let range = (!empty).then(|| self.entries.range::<Bytes, _>((from, to)));
+        range.into_iter().flatten()
+    }
+}

@@ -1,0 +1,687 @@
+//! One transaction's view of the logical state, and what it changes.
+//!
+//! Invariants:
+//! * A change is checked and logged before its writes reach the overlay; both happen or neither.
+//! * A [`Savepoint`] undoes both, so that a command that fails half-way leaves nothing behind.
+//! * In [`TxnMode::Read`] nothing changes: asking for a change is an error.
+//! * Keys that have expired are not there. In [`TxnMode::Write`] the first touch of one logs its deletion.
+
+use std::cmp::Ordering;
+use std::ops::Bound;
+
+use bytes::Bytes;
+use reddb_file::Lsn;
+use reddb_wire::{Change, ObjectId, PayloadBuilder};
+
+use super::DATABASE_COUNT;
+use super::env::Env;
+use super::layout::{self, DatabaseState, decode_database, decode_entry, field_entry, key_entry, name_of};
+use super::lower::lower;
+use super::overlay::Overlay;
+use super::state::{State, StateEntry, StateError};
+use crate::reply::CommandError;
+
+/// What a key holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// A string.
+    String(Bytes),
+    /// A hash, whose fields are read through the transaction.
+    Hash(HashRef),
+}
+
+/// A hash: where its fields are and how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashRef {
+    /// The object that holds the fields.
+    pub object: ObjectId,
+    /// How many fields there are; at least one.
+    pub field_count: u64,
+}
+
+/// A key's value and expiry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// What it holds.
+    pub value: Value,
+    /// When it expires, in milliseconds of the expiry clock; `None` for never.
+    pub expires_at_ms: Option<u64>,
+}
+
+impl Entry {
+    /// The string, if that is what the key holds.
+    ///
+    /// # Errors
+    /// `WRONGTYPE` where it holds another type.
+    pub fn into_string(self) -> Result<Bytes, CommandError> {
+        match self.value {
+            Value::String(value) => Ok(value),
+            Value::Hash(_) => Err(CommandError::WRONG_TYPE),
+        }
+    }
+
+    /// The hash, if that is what the key holds.
+    ///
+    /// # Errors
+    /// `WRONGTYPE` where it holds another type.
+    pub const fn as_hash(&self) -> Result<HashRef, CommandError> {
+        match self.value {
+            Value::Hash(hash) => Ok(hash),
+            Value::String(_) => Err(CommandError::WRONG_TYPE),
+        }
+    }
+}
+
+/// Whether a transaction may change anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TxnMode {
+    /// It reads.
+    Read,
+    /// It becomes the record at this LSN, if it changes anything.
+    Write(Lsn),
+}
+
+/// A key, or all keys of a database, that a transaction changed; what `WATCH` waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Touched {
+    /// One key.
+    Key(u32, Bytes),
+    /// Every key of the database.
+    Database(u32),
+}
+
+/// Where a transaction stood; see [`Txn::savepoint`].
+#[derive(Clone, Copy, Debug)]
+pub struct Savepoint {
+    payload_bytes: usize,
+    undo: usize,
+    touched: usize,
+    objects_created: u32,
+    databases: [Option<Database>; DATABASE_COUNT as usize],
+}
+
+/// What a transaction that changed something leaves: the record's payload and its meaning for the engine.
+#[derive(Debug)]
+pub struct FinishedTxn {
+    /// The payload of its record.
+    pub payload: Vec<u8>,
+    /// The entries that it set or removed, each once.
+    pub writes: Vec<(Bytes, Option<Bytes>)>,
+    /// The keys that it changed.
+    pub touched: Vec<Touched>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Database {
+    state: DatabaseState,
+    changed: bool,
+}
+
+/// One transaction.
+pub struct Txn<'a> {
+    state: &'a dyn State,
+    overlay: &'a mut Overlay,
+    env: &'a Env,
+    mode: TxnMode,
+    now_ms: u64,
+    db: u32,
+    databases: [Option<Database>; DATABASE_COUNT as usize],
+    objects_created: u32,
+    payload: PayloadBuilder,
+    undo: Vec<(Bytes, Option<Option<Bytes>>)>,
+    touched: Vec<Touched>,
+}
+
+impl<'a> Txn<'a> {
+    /// A transaction over `state` and what `overlay` holds above it, at `now_ms` of the expiry clock, in database 0.
+    #[must_use]
+    pub fn new(state: &'a dyn State, overlay: &'a mut Overlay, env: &'a Env, mode: TxnMode, now_ms: u64) -> Self {
+        Self {
+            state,
+            overlay,
+            env,
+            mode,
+            now_ms,
+            db: 0,
+            databases: [None; DATABASE_COUNT as usize],
+            objects_created: 0,
+            payload: PayloadBuilder::new(),
+            undo: Vec::new(),
+            touched: Vec::new(),
+        }
+    }
+
+    /// The services that commands share: scan cursors, randomness, the clock's offset.
+    #[must_use]
+    pub const fn env(&self) -> &'a Env {
+        self.env
+    }
+
+    /// The selected database.
+    #[must_use]
+    pub const fn db(&self) -> u32 {
+        self.db
+    }
+
+    /// Selects a database.
+    ///
+    /// # Errors
+    /// `ERR DB index is out of range`.
+    pub const fn select(&mut self, db: u32) -> Result<(), CommandError> {
+        if db >= DATABASE_COUNT {
+            return Err(CommandError::DB_OUT_OF_RANGE);
+        }
+        self.db = db;
+        Ok(())
+    }
+
+    /// The time on the expiry clock, in Unix milliseconds. Stored expiries are compared with this.
+    #[must_use]
+    pub const fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    /// The key's entry in the selected database.
+    ///
+    /// # Errors
+    /// Where the state cannot be read.
+    pub fn lookup(&mut self, key: &[u8]) -> Result<Option<Entry>, StateError> {
+        self.lookup_in(self.db, key)
+    }
+
+    /// The key's entry in a database.
+    ///
+    /// # Errors
+    /// Where the state cannot be read.
+    pub fn lookup_in(&mut self, db: u32, key: &[u8]) -> Result<Option<Entry>, StateError> {
+        let entry = self.lookup_raw(db, key)?;
+        match entry {
+            Some(entry) if self.is_expired(&entry) => {
+                if matches!(self.mode, TxnMode::Write(_)) {
+                    self.remove_entry(db, key, &entry)?;
+                }
+                Ok(None)
+            }
+            entry => Ok(entry),
+        }
+    }
+
+    /// Whether the key exists in the selected database and holds a string, a hash, or nothing; the string.
+    ///
+    /// # Errors
+    /// `WRONGTYPE` where it holds another type; where the state cannot be read.
+    pub fn string(&mut self, key: &[u8]) -> Result<Option<Bytes>, CommandError> {
+        self.lookup(key)?.map(Entry::into_string).transpose()
+    }
+
+    /// The hash at a key of the selected database.
+    ///
+    /// # Errors
+    /// `WRONGTYPE` where it holds another type; where the state cannot be read.
+    pub fn hash(&mut self, key: &[u8]) -> Result<Option<HashRef>, CommandError> {
+        self.lookup(key)?.map(|entry| entry.as_hash()).transpose()
+    }
+
+    /// Makes the key of the selected database hold a string, whatever it held, with this expiry (`None`: no expiry).
+    ///
+    /// # Errors
+    /// Where the key or the value is too long, or the state cannot be read.
+    pub fn put_string(&mut self, key: &[u8], value: &[u8], expires_at_ms: Option<u64>) -> Result<(), StateError> {
+        self.put_string_in(self.db, key, value, expires_at_ms)
+    }
+
+    /// [`Txn::put_string`] in a database.
+    ///
+    /// # Errors
+    /// Where the key or the value is too long, or the state cannot be read.
+    pub fn put_string_in(
+        &mut self,
+        db: u32,
+        key: &[u8],
+        value: &[u8],
+        expires_at_ms: Option<u64>,
+    ) -> Result<(), StateError> {
+        let before = self.lookup_raw(db, key)?;
+        let space = self.database(db)?.space;
+        self.change(&Change::PutString { space, key, expires_at_ms, value })?;
+        if let Some(Entry { value: Value::Hash(hash), .. }) = &before {
+            self.change(&Change::DropObject { object: hash.object })?;
+        }
+        self.recount(db, key, before.as_ref(), Some(expires_at_ms))
+    }
+
+    /// Sets or removes the expiry of a key of the selected database; does nothing where there is no such key.
+    ///
+    /// # Errors
+    /// Where the state cannot be read.
+    pub fn set_expiry(&mut self, key: &[u8], expires_at_ms: Option<u64>) -> Result<(), StateError> {
+        let db = self.db;
+        let Some(before) = self.lookup_in(db, key)? else { return Ok(()) };
+        let space = self.database(db)?.space;
+        self.change(&Change::SetExpiry { space, key, expires_at_ms })?;
+        self.recount(db, key, Some(&before), Some(expires_at_ms))
+    }
+
+    /// Deletes a key of the selected database, in one change however big it is; says whether it was there.
+    ///
+    /// # Errors
+    /// Where the state cannot be read.
+    pub fn delete(&mut self, key: &[u8]) -> Result<bool, StateError> {
+        self.delete_in(self.db, key)
+    }
+
+    /// [`Txn::delete`] in a database.
+    ///
+    /// # Errors
+    /// Where the state cannot be read.
+    pub fn delete_in(&mut self, db: u32, key: &[u8]) -> Result<bool, StateError> {
+        let Some(entry) = self.lookup_in(db, key)? else { return Ok(false) };
+        self.remove_entry(db, key, &entry)?;
+        Ok(true)
+    }
+
+    /// Moves a key with its value and expiry to another name or database, over whatever is there, in O(1); says whether
+    /// there was such a key. Source and target must differ.
+    ///
+    /// # Errors
+    /// Where the target's name is too long, or the state cannot be read.
+    pub fn rename(&mut self, from: (u32, &[u8]), to: (u32, &[u8])) -> Result<bool, StateError> {
+        let Some(entry) = self.lookup_in(from.0, from.1)? else { return Ok(false) };
+        self.delete_in(to.0, to.1)?;
+        let source_space = self.database(from.0)?.space;
+        self.change(&Change::DeleteKey { space: source_space, key: from.1 })?;
+        self.recount(from.0, from.1, Some(&entry), None)?;
+        let (space, expires_at_ms) = (self.database(to.0)?.space, entry.expires_at_ms);
+        match &entry.value {
+            Value::String(value) => {
+                self.change(&Change::PutString { space, key: to.1, expires_at_ms, value })?;
+            }
+            Value::Hash(HashRef { object, field_count }) => {
+                let (object, field_count) = (*object, *field_count);
+                self.change(&Change::PutHash { space, key: to.1, expires_at_ms, object, field_count })?;
+            }
+        }
+        self.recount(to.0, to.1, None, Some(expires_at_ms))?;
+        Ok(true)
+    }
+
+    /// The value of a hash's field.
+    ///
+    /// # Errors
+    /// Where the state cannot be read.
+    pub fn hash_get(&self, hash: &HashRef, field: &[u8]) -> Result<Option<Bytes>, StateError> {
+        self.read(&field_entry(hash.object, field))
+    }
+
+    /// Sets fields of the hash at a key of the selected database, which is created where there is none; says how many
+    /// fields are new. The expiry stays.
+    ///
+    /// # Errors
+    /// `WRONGTYPE` where the key holds another type; where a field or value is too long, or the state cannot be read.
+    pub fn hash_put<'f>(
+        &mut self,
+        key: &[u8],
+        fields: impl IntoIterator<Item = (&'f [u8], &'f [u8])>,
+    ) -> Result<u64, CommandError> {
+        let db = self.db;
+        let before = self.lookup_in(db, key)?;
+        let (object, count_before) = match &before {
+            Some(entry) => {
+                let hash = entry.as_hash()?;
+                (hash.object, hash.field_count)
+            }
+            None => (self.new_object()?, 0),
+        };
+        let mut field_count = count_before;
+        let mut touched = false;
+        for (field, value) in fields {
+            touched = true;
+            // The fields of a new object cannot exist, but one may be named twice.
+            if self.read(&field_entry(object, field))?.is_none() {
+                field_count += 1;
+            }
+            self.change(&Change::PutField { object, field, value })?;
+        }
+        if field_count != count_before {
+            self.put_hash(db, key, before.as_ref(), HashRef { object, field_count })?;
+        } else if touched {
+            self.touch(db, key);
+        }
+        Ok(field_count - count_before)
+    }
+
+    /// Deletes fields of the hash at a key of the selected database, and the key with the last of them; says how many
+    /// were there.
+    ///
+    /// # Errors
+    /// `WRONGTYPE` where the key holds another type; where the state cannot be read.
+    pub fn hash_delete<'f>(
+        &mut self,
+        key: &[u8],
+        fields: impl IntoIterator<Item = &'f [u8]>,
+    ) -> Result<u64, CommandError> {
+        let db = self.db;
+        let Some(before) = self.lookup_in(db, key)? else { return Ok(0) };
+        let HashRef { object, field_count: count_before } = before.as_hash()?;
+        let mut field_count = count_before;
+        for field in fields {
+            if field_count > 0 && self.read(&field_entry(object, field))?.is_some() {
+                self.change(&Change::DeleteField { object, field })?;
+                field_count -= 1;
+            }
+        }
+        if field_count == 0 {
+            self.remove_entry(db, key, &before)?;
+        } else if field_count != count_before {
+            self.put_hash(db, key, Some(&before), HashRef { object, field_count })?;
+        }
+        Ok(count_before - field_count)
+    }
+
+    /// The fields of a hash from `from` on, in field order, read as they are asked for.
+    pub fn hash_fields(
+        &self,
+        hash: &HashRef,
+        from: Bound<&[u8]>,
+    ) -> impl Iterator<Item = Result<(Bytes, Bytes), StateError>> + use<'_> {
+        let object = hash.object;
+        let from = from.map(|field| field_entry(object, field));
+        let from = if matches!(from, Bound::Unbounded) { Bound::Included(field_entry(object, b"")) } else { from };
+        let to = Bound::Excluded(layout::prefix_end(&field_entry(object, b"")));
+        self.merged(from, to).map(|item| item.map(|(key, value)| (name_of(&key), value)))
+    }
+
+    /// The keys of the selected database from `from` on, in key order, read as they are asked for; expired ones are left
+    /// out.
+    ///
+    /// # Errors
+    /// Where the state cannot be read.
+    pub fn keys(
+        &mut self,
+        from: Bound<&[u8]>,
+    ) -> Result<impl Iterator<Item = Result<(Bytes, Entry), StateError>> + use<'_, 'a>, StateError> {
+        let space = self.database(self.db)?.space;
+        let from = match from {
+            Bound::Included(key) => Bound::Included(key_entry(space, key)),
+            Bound::Excluded(key) => Bound::Excluded(key_entry(space, key)),
+            Bound::Unbounded => Bound::Included(key_entry(space, b"")),
+        };
+        let to = Bound::Excluded(layout::prefix_end(&key_entry(space, b"")));
+        let now_ms = self.now_ms;
+        Ok(self.merged(from, to).filter_map(move |item| {
+            let decoded = item.and_then(|(key, value)| Ok((name_of(&key), decode_entry(&key, &value)?)));
+            match decoded {
+                Ok((_, entry)) if has_expired(&entry, now_ms) => None,
+                other => Some(other),
+            }
+        }))
+    }
+
+    /// The last key of the selected database, expired or not.
+    ///
+    /// # Errors
+    /// Where the state cannot be read.
+    pub fn last_key(&mut self) -> Result<Option<Bytes>, StateError> {
+        let space = self.database(self.db)?.space;
+        let from = key_entry(space, b"");
+        let to = layout::prefix_end(&from);
+        let stored = self.state.last(Bound::Included(from.clone()), Bound::Excluded(to.clone()))?;
+        let changed =
+            self.overlay.range(Bound::Included(from), Bound::Excluded(to)).filter(|(_, value)| value.is_some());
+        let changed = changed.last().map(|(key, _)| key.clone());
+        Ok(stored.map(|(key, _)| key).max(changed).map(|key| name_of(&key)))
+    }
+
+    /// Where a database's keys are and how many it has.
+    ///
+    /// # Errors
+    /// Where the state cannot be read.
+    pub fn database(&mut self, db: u32) -> Result<DatabaseState, StateError> {
+        Ok(self.database_mut(db)?.state)
+    }
+
+    /// Deletes every key of a database, in two changes; does nothing where it is empty.
+    ///
+    /// # Errors
+    /// Where the state cannot be read.
+    pub fn flush_database(&mut self, db: u32) -> Result<(), StateError> {
+        let before = self.database(db)?;
+        if before.key_count == 0 {
+            return Ok(());
+        }
+        let space = self.new_object()?;
+        self.change(&Change::DropSpace { space: before.space })?;
+        self.set_database(db, DatabaseState { space, key_count: 0, expiring_count: 0 })?;
+        self.touched.push(Touched::Database(db));
+        Ok(())
+    }
+
+    /// Exchanges the contents of two databases, in two changes.
+    ///
+    /// # Errors
+    /// Where the state cannot be read.
+    pub fn swap_databases(&mut self, one: u32, other: u32) -> Result<(), StateError> {
+        if one == other {
+            return Ok(());
+        }
+        let (first, second) = (self.database(one)?, self.database(other)?);
+        self.set_database(one, second)?;
+        self.set_database(other, first)?;
+        self.touched.extend([Touched::Database(one), Touched::Database(other)]);
+        Ok(())
+    }
+
+    /// Where the transaction stands now, for [`Txn::rollback`].
+    #[must_use]
+    pub fn savepoint(&self) -> Savepoint {
+        Savepoint {
+            payload_bytes: self.payload.len(),
+            undo: self.undo.len(),
+            touched: self.touched.len(),
+            objects_created: self.objects_created,
+            databases: self.databases,
+        }
+    }
+
+    /// Undoes everything since `savepoint`.
+    pub fn rollback(&mut self, savepoint: &Savepoint) {
+        while self.undo.len() > savepoint.undo {
+            if let Some((key, before)) = self.undo.pop() {
+                self.overlay.restore(key, before);
+            }
+        }
+        self.payload.truncate(savepoint.payload_bytes);
+        self.touched.truncate(savepoint.touched);
+        self.objects_created = savepoint.objects_created;
+        self.databases = savepoint.databases;
+    }
+
+    /// Ends the transaction: `None` where it changed nothing. Its changes stay in the overlay.
+    ///
+    /// # Errors
+    /// Where the transaction is too large for a record; everything is then undone.
+    pub fn finish(mut self) -> Result<Option<FinishedTxn>, StateError> {
+        let start = Savepoint {
+            payload_bytes: 0,
+            undo: 0,
+            touched: 0,
+            objects_created: 0,
+            databases: [None; DATABASE_COUNT as usize],
+        };
+        if let Err(error) = self.log_databases() {
+            self.rollback(&start);
+            return Err(error);
+        }
+        let Some(payload) = std::mem::take(&mut self.payload).finish() else { return Ok(None) };
+        let mut keys: Vec<Bytes> = self.undo.into_iter().map(|(key, _)| key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let writes = keys
+            .into_iter()
+            .map(|key| {
+                let value = self.overlay.get(&key).cloned().flatten();
+                (key, value)
+            })
+            .collect();
+        Ok(Some(FinishedTxn { payload, writes, touched: self.touched }))
+    }
+
+    fn log_databases(&mut self) -> Result<(), StateError> {
+        for db in 0..DATABASE_COUNT {
+            if let Some(Database { state, changed: true }) = self.databases[db as usize] {
+                let DatabaseState { space, key_count, expiring_count } = state;
+                self.change(&Change::PutDatabase { db, space, key_count, expiring_count })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_expired(&self, entry: &Entry) -> bool {
+        has_expired(entry, self.now_ms)
+    }
+
+    fn lookup_raw(&mut self, db: u32, key: &[u8]) -> Result<Option<Entry>, StateError> {
+        let entry_key = key_entry(self.database(db)?.space, key);
+        let value = self.read(&entry_key)?;
+        value.map(|value| decode_entry(&entry_key, &value).map_err(StateError::from)).transpose()
+    }
+
+    fn read(&self, entry_key: &[u8]) -> Result<Option<Bytes>, StateError> {
+        match self.overlay.get(entry_key) {
+            Some(changed) => Ok(changed.clone()),
+            None => self.state.get(entry_key),
+        }
+    }
+
+    /// Logs a change and makes it.
+    fn change(&mut self, change: &Change<'_>) -> Result<(), StateError> {
+        if self.mode == TxnMode::Read {
+            return Err(StateError::Mismatch("a reading command tried to change something".to_owned()));
+        }
+        let mut writes = Vec::with_capacity(2);
+        lower(change, |key| self.read(key), |key, value| writes.push((key, value)))?;
+        self.payload.push(change)?;
+        for (key, value) in writes {
+            let before = self.overlay.set(key.clone(), value);
+            self.undo.push((key, before));
+        }
+        Ok(())
+    }
+
+    fn remove_entry(&mut self, db: u32, key: &[u8], entry: &Entry) -> Result<(), StateError> {
+        let space = self.database(db)?.space;
+        self.change(&Change::DeleteKey { space, key })?;
+        if let Value::Hash(hash) = &entry.value {
+            self.change(&Change::DropObject { object: hash.object })?;
+        }
+        self.recount(db, key, Some(entry), None)
+    }
+
+    fn put_hash(&mut self, db: u32, key: &[u8], before: Option<&Entry>, hash: HashRef) -> Result<(), StateError> {
+        let space = self.database(db)?.space;
+        let expires_at_ms = before.and_then(|entry| entry.expires_at_ms);
+        let HashRef { object, field_count } = hash;
+        self.change(&Change::PutHash { space, key, expires_at_ms, object, field_count })?;
+        self.recount(db, key, before, Some(expires_at_ms))
+    }
+
+    /// Keeps the database's counts: what the key was (`None`: absent), and what it is now (`Some(expiry)`, or absent).
+    fn recount(
+        &mut self,
+        db: u32,
+        key: &[u8],
+        before: Option<&Entry>,
+        after: Option<Option<u64>>,
+    ) -> Result<(), StateError> {
+        self.touch(db, key);
+        let mut state = self.database(db)?;
+        let counts = |count: u64, was: bool, is: bool| match (was, is) {
+            (false, true) => count.checked_add(1),
+            (true, false) => count.checked_sub(1),
+            _ => Some(count),
+        };
+        let mismatch = || StateError::Mismatch(format!("database {db} has more or fewer keys than it counts"));
+        let (did_expire, does_expire) =
+            (before.is_some_and(|entry| entry.expires_at_ms.is_some()), after.is_some_and(|expiry| expiry.is_some()));
+        state.key_count = counts(state.key_count, before.is_some(), after.is_some()).ok_or_else(mismatch)?;
+        state.expiring_count = counts(state.expiring_count, did_expire, does_expire).ok_or_else(mismatch)?;
+        self.set_database(db, state)
+    }
+
+    fn touch(&mut self, db: u32, key: &[u8]) {
+        self.touched.push(Touched::Key(db, Bytes::copy_from_slice(key)));
+    }
+
+    fn new_object(&mut self) -> Result<ObjectId, StateError> {
+        let TxnMode::Write(lsn) = self.mode else {
+            return Err(StateError::Mismatch("a reading command tried to create something".to_owned()));
+        };
+        let index = self.objects_created;
+        self.objects_created = index
+            .checked_add(1)
+            .ok_or_else(|| StateError::Mismatch("one transaction created 2^32 objects".to_owned()))?;
+        Ok(ObjectId::new(lsn, index))
+    }
+
+    fn database_mut(&mut self, db: u32) -> Result<&mut Database, StateError> {
+        let slot = db as usize;
+        let known = self
+            .databases
+            .get(slot)
+            .ok_or_else(|| StateError::Mismatch(format!("database {db} of {DATABASE_COUNT}")))?
+            .is_some();
+        let state = if known {
+            None
+        } else {
+            let value = self.read(&layout::database_entry(db))?;
+            Some(match value {
+                Some(value) => decode_database(db, &value)?,
+                None => DatabaseState::initial(db),
+            })
+        };
+        let database = &mut self.databases[slot];
+        if let Some(state) = state {
+            *database = Some(Database { state, changed: false });
+        }
+        database.as_mut().ok_or_else(|| StateError::Mismatch(format!("database {db} was not read")))
+    }
+
+    fn set_database(&mut self, db: u32, state: DatabaseState) -> Result<(), StateError> {
+        let database = self.database_mut(db)?;
+        if database.state != state {
+            *database = Database { state, changed: true };
+        }
+        Ok(())
+    }
+
+    fn merged(
+        &self,
+        from: Bound<Bytes>,
+        to: Bound<Bytes>,
+    ) -> impl Iterator<Item = Result<StateEntry, StateError>> + use<'_> {
+        let mut stored = self.state.range(from.clone(), to.clone()).peekable();
+        let mut changed = self.overlay.range(from, to).peekable();
+        std::iter::from_fn(move || {
+            loop {
+                let order = match (stored.peek(), changed.peek()) {
+                    (_, None) | (Some(Err(_)), _) => Ordering::Less,
+                    (None, Some(_)) => Ordering::Greater,
+                    (Some(Ok((stored_key, _))), Some((changed_key, _))) => stored_key.cmp(changed_key),
+                };
+                match order {
+                    Ordering::Less => return stored.next(),
+                    // The change hides what is stored.
+                    Ordering::Equal => drop(stored.next()),
+                    Ordering::Greater => {}
+                }
+                if let Some((key, Some(value))) = changed.next() {
+                    return Some(Ok((key.clone(), value.clone())));
+                }
+            }
+        })
+    }
+}
+
+const fn has_expired(entry: &Entry, now_ms: u64) -> bool {
+    matches!(entry.expires_at_ms, Some(expires_at_ms) if expires_at_ms <= now_ms)
+}

@@ -1,0 +1,115 @@
+//! What a command answers, before it is encoded for a client's protocol version.
+//!
+//! A [`Reply`] is RESP3's vocabulary; `resp::encode` writes it as RESP2 or RESP3. An error is an answer like any other:
+//! it never costs the connection.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// `+OK`.
+    Ok,
+    /// A status line.
+    Simple(Cow<'static, str>),
+    /// An error line, with its prefix.
+    Error(CommandError),
+    /// An integer.
+    Int(i64),
+    /// A string of bytes.
+    Bulk(Bytes),
+    /// No value; RESP2's null bulk string.
+    Null,
+    /// No list; RESP2's null array, RESP3's null.
+    NullArray,
+    /// A list.
+    Array(Vec<Reply>),
+    /// Pairs; RESP2's flat array.
+    Map(Vec<(Reply, Reply)>),
+    /// A set; RESP2's array.
+    Set(Vec<Reply>),
+    /// A floating point number; RESP2's bulk string.
+    Double(f64),
+    /// A truth value; RESP2's 0 or 1.
+    Bool(bool),
+    /// Text for people; RESP2's bulk string.
+    Text(Bytes),
+    /// No answer at all (`CLIENT REPLY OFF`).
+    None,
+}
+
+impl Reply {
+    /// A bulk string of these bytes.
+    #[must_use]
+    pub fn bulk(bytes: impl Into<Bytes>) -> Self {
+        Self::Bulk(bytes.into())
+    }
+
+    /// A bulk string of this text.
+    #[must_use]
+    pub fn text(text: &str) -> Self {
+        Self::Bulk(Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    /// A bulk string, or null.
+    #[must_use]
+    pub fn optional(bytes: Option<Bytes>) -> Self {
+        bytes.map_or(Self::Null, Self::Bulk)
+    }
+
+    /// An integer that counts something; saturates at `i64::MAX`.
+    #[must_use]
+    pub fn count(count: u64) -> Self {
+        Self::Int(i64::try_from(count).unwrap_or(i64::MAX))
+    }
+}
+
+/// An error answer: one line, its first word the prefix that clients switch on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct CommandError(Cow<'static, str>);
+
+impl CommandError {
+    /// An error with a fixed text, prefix included.
+    #[must_use]
+    pub const fn fixed(text: &'static str) -> Self {
+        Self(Cow::Borrowed(text))
+    }
+
+    /// An error with this text, prefix included; line breaks become spaces, since an error is one line.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        let text: String = text.into();
+        if text.contains(['\r', '\n']) { Self(text.replace(['\r', '\n'], " ").into()) } else { Self(text.into()) }
+    }
+
+    /// The line, without the leading `-`.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// The key holds another type.
+    pub const WRONG_TYPE: Self = Self::fixed("WRONGTYPE Operation against a key holding the wrong kind of value");
+    /// The arguments are not in the command's form.
+    pub const SYNTAX: Self = Self::fixed("ERR syntax error");
+    /// An argument or value is no 64-bit integer.
+    pub const NOT_AN_INTEGER: Self = Self::fixed("ERR value is not an integer or out of range");
+    /// An argument or value is no number.
+    pub const NOT_A_FLOAT: Self = Self::fixed("ERR value is not a valid float");
+    /// No such key where one is needed.
+    pub const NO_SUCH_KEY: Self = Self::fixed("ERR no such key");
+    /// A database number that is none.
+    pub const DB_OUT_OF_RANGE: Self = Self::fixed("ERR DB index is out of range");
+
+    /// The command was called with a wrong number of arguments.
+    #[must_use]
+    pub fn wrong_arity(command: &str) -> Self {
+        Self::new(format!("ERR wrong number of arguments for '{}' command", command.to_ascii_lowercase()))
+    }
+}
+
+/// What a command's execution gives.
+pub type CommandResult = Result<Reply, CommandError>;
