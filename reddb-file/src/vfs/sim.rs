@@ -1,0 +1,1 @@
+//! A machine in memory whose disk and page cache differ.
