@@ -1,6 +1,8 @@
 //! The RedDB server: engine, write path, RESP, archive, admin port and the `reddb` command.
 
 pub mod command;
+pub mod commit;
 pub mod engine;
 pub mod keyspace;
 pub mod reply;
+pub mod status;
