@@ -2,11 +2,13 @@
 //!
 //! This crate owns every on-disk and in-archive format: the identities and positions of the log ([`ids`], [`mark`]), the
 //! record and its hash chain ([`record`], [`chain`], [`timeline`]), the local log ([`wal`]), the small files of a data
-//! directory ([`identity`], [`lock`], [`control`], laid out by [`layout`]), and the limits that encoders and decoders
+//! directory ([`identity`], [`lock`], [`control`], laid out by [`layout`]), the archive's keys, documents and segments
+//! ([`archive`]), and the limits that encoders and decoders
 //! share ([`limits`]). All file access goes through [`vfs`]; [`durable`] owns every change that must survive a crash.
 //!
 //! It has no threads, no network, no engine and no wall clock; randomness and time are arguments.
 
+pub mod archive;
 pub mod chain;
 pub mod codec;
 pub mod control;

@@ -29,3 +29,28 @@ pub const SEGMENT_BYTES_MIN: u64 = 8192;
 
 /// The largest size that segments may be configured to, in bytes (1 GiB).
 pub const SEGMENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+
+/// The longest name of a restore point, in bytes.
+pub const ARCHIVE_POINT_NAME_BYTES_MAX: usize = 128;
+
+/// The longest path in a snapshot's manifest, in bytes.
+pub const ARCHIVE_PATH_BYTES_MAX: usize = 1024;
+
+/// The longest line for people (a holder, a reason) in an archive document, in bytes.
+pub const ARCHIVE_TEXT_BYTES_MAX: usize = 512;
+
+/// The largest small document of the archive, in bytes: everything but snapshot manifests and the catalogue.
+pub const ARCHIVE_DOCUMENT_BYTES_MAX: u64 = 64 * 1024;
+
+/// The largest snapshot manifest, in bytes.
+pub const ARCHIVE_MANIFEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// The largest catalogue, in bytes.
+pub const ARCHIVE_CATALOGUE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// The most files in one snapshot.
+pub const ARCHIVE_SNAPSHOT_FILES_MAX: usize = 250_000;
+
+/// The most plain record bytes in one archived segment, where it holds more than one record. A single record that is
+/// larger has a segment to itself.
+pub const ARCHIVE_SEGMENT_PLAIN_BYTES_MAX: u64 = 64 * 1024 * 1024;
