@@ -23,6 +23,7 @@ pub mod mark;
 pub mod record;
 pub mod timeline;
 pub mod vfs;
+pub mod wal;
 
 pub use chain::Chain;
 pub use ids::{ClusterId, Epoch, Lsn, NodeId, TimelineId};

@@ -1,0 +1,30 @@
+//! The local log: segments of batches of records.
+//!
+//! [`WalWriter`] appends and syncs, [`recover()`] decides at start where the log ends, [`WalReader`] streams what is durable,
+//! [`SegmentPool`] keeps preallocated segments ready, [`describe_segment`] shows a file to people. `format` holds the byte
+//! tables; `docs/format/wal-segment.md` specifies them for other readers.
+//!
+//! Invariants:
+//! * One batch is one positional write and one sync, lies in one segment, and is valid or absent as a whole.
+//! * The next batch, or the next segment, is not written before this batch's sync has returned: a valid batch proves
+//!   everything before it.
+//! * A batch begins at a multiple of 4096 bytes, so an acknowledged batch never shares a block with a later one.
+//! * After a failed write or sync the writer refuses for ever. Only preallocation takes space, and running out of it there
+//!   poisons nothing.
+//! * Segments are cut off at the old end only, oldest first.
+
+mod batch;
+mod error;
+mod format;
+mod pool;
+mod reader;
+mod recover;
+mod writer;
+
+pub use batch::{BatchBuilder, BatchError};
+pub use error::{WalError, WalReadError};
+pub use format::{BatchHeader, BatchHeaderError, Salt, SegmentHeader, SegmentHeaderError};
+pub use pool::{FillProgress, PoolOptions, SegmentPool};
+pub use reader::{WalBatch, WalReader};
+pub use recover::{Corruption, CorruptionReason, RecoverError, RecoveredLog, Recovery, Verdict, recover};
+pub use writer::{PruneSummary, SaltSource, SegmentInfo, WalWriter};
