@@ -28,6 +28,9 @@ pub enum Reply {
     Array(Vec<Reply>),
     /// Pairs; RESP2's flat array.
     Map(Vec<(Reply, Reply)>),
+    /// Pairs in which a name may come twice (`HRANDFIELD … WITHVALUES`); RESP2's flat array, RESP3's array of two-element
+    /// arrays.
+    Pairs(Vec<(Reply, Reply)>),
     /// A set; RESP2's array.
     Set(Vec<Reply>),
     /// A floating point number; RESP2's bulk string.
