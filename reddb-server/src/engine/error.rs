@@ -93,6 +93,12 @@ pub enum EngineError {
         /// The cause.
         source: io::Error,
     },
+    /// A background thread could not be started.
+    #[error("cannot start a thread of the engine: {source}")]
+    Thread {
+        /// The cause.
+        source: io::Error,
+    },
     /// The tree's files cannot be read.
     #[error("{path}: {detail}; restore the engine from a snapshot and replay the log")]
     Corrupt {
@@ -109,6 +115,20 @@ pub enum EngineError {
         /// What is wrong with it.
         detail: &'static str,
     },
+}
+
+impl EngineError {
+    /// Whether the disk had no room, so that trying again later may succeed.
+    #[must_use]
+    pub fn is_out_of_space(&self) -> bool {
+        match self {
+            Self::OutOfSpace { .. } => true,
+            Self::Io { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Why an engine's background stopped: a failed write of its files, or a panic. It is not left again: restart the process.

@@ -12,9 +12,18 @@
 //!
 //! Keys are 1 to [`KEY_BYTES_MAX`] bytes and do not begin with [`RESERVED_KEY_BYTE`].
 
+mod background;
 mod config;
+mod core;
 mod error;
+mod files;
+mod hot;
+mod lsm;
+mod mark;
+mod ranges;
+mod seqno;
 mod snapshots;
+mod store;
 mod types;
 
 use std::ops::Bound;
@@ -23,8 +32,10 @@ use std::path::Path;
 use bytes::Bytes;
 use reddb_file::Lsn;
 
+pub use self::core::FaultHook;
 pub use config::{EngineConfig, MEMORY_BYTES_MIN};
 pub use error::{EngineError, EngineFault};
+pub use store::LsmEngine;
 pub use types::{
     AppliedMark, Checkpoint, CheckpointFile, EngineIter, EngineStats, EngineWrite, RangeDeletion, RecordWrites,
     Snapshot,
@@ -32,6 +43,9 @@ pub use types::{
 
 /// The longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 65_535;
+
+/// The largest value, in bytes.
+pub const VALUE_BYTES_MAX: usize = 512 * 1024 * 1024;
 
 /// No key given to the engine begins with this byte: keys of the engine's own do.
 pub const RESERVED_KEY_BYTE: u8 = 0xFF;

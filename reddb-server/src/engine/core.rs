@@ -1,0 +1,589 @@
+//! The state that an engine's callers and its background share.
+//!
+//! Who may do what:
+//! * The writer lock guards the active memtable and the mark of the last record in it. Sealing happens under it, so always
+//!   between two records, and always after the record's mark was put in.
+//! * The flush lock (of the tree) makes flushes and checkpoints take turns. Order: flush lock, then writer lock.
+//! * `applied` is published after a record's writes are in the tree and in the cache of hot values.
+//!
+//! Memory is bounded because a full memtable is sealed only while fewer than [`MEMTABLES_SEALED_MAX`] wait to be flushed and
+//! level 0 has fewer than [`L0_RUNS_MAX`] runs; the thread that applies waits for that.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use reddb_file::{Chain, Lsn};
+
+use super::background::Signals;
+use super::config::{Budget, L0_RUNS_MAX, MEMTABLES_SEALED_MAX};
+use super::files::{free_bytes, prepare_empty_directory};
+use super::hot::{HotCache, Lookup};
+use super::lsm::{Active, CompactionStep, FlushGuard, LsmTree};
+use super::mark::{self, MARK_KEY};
+use super::snapshots::{Registration, Snapshots};
+use super::{
+    AppliedMark, Checkpoint, ENGINE_LSN_MAX, EngineError, EngineFault, EngineIter, EngineStats, EngineWrite,
+    KEY_BYTES_MAX, KeyRange, RESERVED_KEY_BYTE, RangeDeletion, RecordWrites, VALUE_BYTES_MAX, ranges, seqno,
+};
+
+/// What an entry of a memtable takes beside its key and value: its node, and the allocation of its bytes.
+const MEMTABLE_ENTRY_BYTES: u64 = 192;
+/// Space that a flush leaves on the disk.
+const DISK_RESERVE_BYTES: u64 = 16 * 1024 * 1024;
+/// How long a waiting writer sleeps before it looks again, in case a wake-up came from elsewhere.
+const ROOM_POLL: Duration = Duration::from_millis(100);
+
+/// Told once, when the background fails.
+pub type FaultHook = Box<dyn Fn(&EngineFault) + Send + Sync>;
+
+/// What the thread that applies records owns.
+struct Writer {
+    active: Active,
+    /// The last record applied.
+    mark: AppliedMark,
+    /// The last record whose mark was put into a memtable; what is older is in tables.
+    marked: Lsn,
+    /// The last record in a sealed memtable.
+    sealed_mark: AppliedMark,
+    active_bytes: u64,
+    /// Sealed memtables not known to be flushed.
+    sealed: usize,
+    sealed_bytes: u64,
+    l0_runs: usize,
+    closed: bool,
+}
+
+pub(super) struct Core {
+    tree: LsmTree,
+    budget: Budget,
+    snapshots: Arc<Snapshots>,
+    hot: HotCache,
+    writer: Mutex<Writer>,
+    /// Notified when a flush or a compaction may have made room, and on a fault.
+    room: Condvar,
+    applied: Mutex<AppliedMark>,
+    applied_lsn: AtomicU64,
+    flushed: Mutex<AppliedMark>,
+    signals: Signals,
+    fault: OnceLock<EngineFault>,
+    /// After a panic the tree's locks may be poisoned.
+    reads_refused: AtomicBool,
+    on_fault: FaultHook,
+    out_of_space: AtomicBool,
+    flushes: AtomicU64,
+    compactions: AtomicU64,
+    stall_ns: AtomicU64,
+}
+
+impl Core {
+    /// Opens the tree and finds the record it ends at; `origin` is the chain before the first record.
+    pub(super) fn open(
+        dir: &Path,
+        budget: Budget,
+        origin: Chain,
+        signals: Signals,
+        on_fault: FaultHook,
+    ) -> Result<Self, EngineError> {
+        let tree = LsmTree::open(dir, &budget)?;
+        let mark = match tree.get(MARK_KEY, seqno::read_below(ENGINE_LSN_MAX))? {
+            Some(value) => mark::decode(&value)
+                .map_err(|error| EngineError::Corrupt { path: dir.to_owned(), detail: error.to_string() })?,
+            None if tree.has_no_tables() => AppliedMark { lsn: Lsn::ZERO, chain: origin, time_ms: 0 },
+            None => {
+                return Err(EngineError::Corrupt {
+                    path: dir.to_owned(),
+                    detail: "the tree has tables but no applied mark".to_owned(),
+                });
+            }
+        };
+        if !seqno::is_possible(mark.lsn) || tree.highest_in_tables() >= Some(seqno::counter_floor(mark.lsn)) {
+            return Err(EngineError::Corrupt {
+                path: dir.to_owned(),
+                detail: format!("the tree holds versions beyond its applied mark, LSN {}", mark.lsn),
+            });
+        }
+        tree.raise_counter(seqno::counter_floor(mark.lsn));
+        let writer = Writer {
+            active: tree.active(),
+            mark,
+            marked: mark.lsn,
+            sealed_mark: mark,
+            active_bytes: 0,
+            sealed: 0,
+            sealed_bytes: 0,
+            l0_runs: tree.l0_runs(),
+            closed: false,
+        };
+        Ok(Self {
+            snapshots: Snapshots::new(mark.lsn),
+            hot: HotCache::new(budget.hot_bytes, mark.lsn),
+            writer: Mutex::new(writer),
+            room: Condvar::new(),
+            applied: Mutex::new(mark),
+            applied_lsn: AtomicU64::new(mark.lsn.get()),
+            flushed: Mutex::new(mark),
+            signals,
+            fault: OnceLock::new(),
+            reads_refused: AtomicBool::new(false),
+            on_fault,
+            out_of_space: AtomicBool::new(false),
+            flushes: AtomicU64::new(0),
+            compactions: AtomicU64::new(0),
+            stall_ns: AtomicU64::new(0),
+            tree,
+            budget,
+        })
+    }
+
+    // ---- reading ----
+
+    pub(super) fn applied_lsn(&self) -> Lsn {
+        Lsn::new(self.applied_lsn.load(Ordering::Acquire))
+    }
+
+    pub(super) fn applied(&self) -> AppliedMark {
+        *self.applied.lock()
+    }
+
+    pub(super) fn flushed(&self) -> AppliedMark {
+        *self.flushed.lock()
+    }
+
+    /// Registers a reader at the newest applied LSN.
+    pub(super) fn register_newest(&self) -> Registration {
+        loop {
+            // Fails only where the floor was raised in between, which takes a newer applied LSN.
+            if let Ok(registration) = self.snapshots.register(self.applied_lsn()) {
+                return registration;
+            }
+        }
+    }
+
+    pub(super) fn register(&self, at: Lsn) -> Result<Registration, EngineError> {
+        self.check_applied(at)?;
+        self.snapshots.register(at).map_err(|below| EngineError::SnapshotGone { at, oldest: below.floor })
+    }
+
+    fn check_applied(&self, at: Lsn) -> Result<(), EngineError> {
+        let applied = self.applied_lsn();
+        if at > applied { Err(EngineError::NotApplied { at, applied }) } else { Ok(()) }
+    }
+
+    fn check_readable(&self) -> Result<(), EngineError> {
+        match self.fault.get() {
+            Some(fault) if self.reads_refused.load(Ordering::Acquire) => Err(EngineError::Faulted(fault.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn get(&self, key: &[u8], at: Lsn) -> Result<Option<Bytes>, EngineError> {
+        check_key(key)?;
+        self.check_applied(at)?;
+        let fill = match self.hot.lookup(key, at) {
+            Lookup::Hit(value) => return Ok(value),
+            Lookup::Miss(fill) => fill,
+        };
+        self.check_readable()?;
+        let _registration = self.register(at)?;
+        let value = self.tree.get(key, seqno::read_below(at))?;
+        // A value from a table is a part of a block, which would stay in memory as long as the value.
+        let value = value.map(|value| if fill.is_some() { Bytes::copy_from_slice(&value) } else { value });
+        if let Some(fill) = fill {
+            fill.put(value.as_ref());
+        }
+        Ok(value)
+    }
+
+    pub(super) fn range(&self, range: KeyRange<'_>, at: Lsn) -> Result<EngineIter, EngineError> {
+        self.check_readable()?;
+        // The iterator owns the state it reads, so the registration need not outlive its making.
+        let _registration = self.register(at)?;
+        Ok(match ranges::clip(range) {
+            Some(range) => EngineIter::new(self.tree.range(range, seqno::read_below(at))),
+            None => EngineIter::new(std::iter::empty()),
+        })
+    }
+
+    // ---- writing ----
+
+    pub(super) fn apply(&self, mark: AppliedMark, writes: &[EngineWrite]) -> Result<(), EngineError> {
+        check_writes(writes)?;
+        let mut writer = self.writer.lock();
+        self.check_record(&writer, mark)?;
+        self.make_room(&mut writer)?;
+        self.hot.begin(mark.lsn, writes.iter().map(|write| write.key().as_ref()));
+        self.insert(&mut writer, mark, writes, true);
+        self.seal_if_full(&mut writer);
+        Ok(())
+    }
+
+    pub(super) fn apply_many(&self, records: &[RecordWrites]) -> Result<(), EngineError> {
+        let mut writer = self.writer.lock();
+        let (mut publish, mut stamped) = (true, 0);
+        for (index, record) in records.iter().enumerate() {
+            check_writes(&record.writes)?;
+            self.check_record(&writer, record.mark)?;
+            self.make_room(&mut writer)?;
+            if index == stamped {
+                // All records' keys are stamped at once, so that one look at the cache serves them all.
+                for record in &records[index..] {
+                    self.hot.begin(record.mark.lsn, record.writes.iter().map(|write| write.key().as_ref()));
+                }
+                publish = !self.hot.is_idle();
+                stamped = records.len();
+            }
+            self.insert(&mut writer, record.mark, &record.writes, publish);
+            self.seal_if_full(&mut writer);
+        }
+        Ok(())
+    }
+
+    fn check_record(&self, writer: &Writer, mark: AppliedMark) -> Result<(), EngineError> {
+        self.check_writable(writer)?;
+        if !seqno::is_possible(mark.lsn) {
+            return Err(EngineError::LsnTooHigh { lsn: mark.lsn, max: ENGINE_LSN_MAX });
+        }
+        if mark.lsn <= writer.mark.lsn {
+            return Err(EngineError::OutOfOrder { lsn: mark.lsn, applied: writer.mark.lsn });
+        }
+        Ok(())
+    }
+
+    fn check_writable(&self, writer: &Writer) -> Result<(), EngineError> {
+        match self.fault.get() {
+            Some(fault) => Err(EngineError::Faulted(fault.clone())),
+            None if writer.closed => Err(EngineError::Closed),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts a checked record's writes into the tree and the cache, and publishes the record.
+    fn insert(&self, writer: &mut Writer, mark: AppliedMark, writes: &[EngineWrite], publish: bool) {
+        self.tree.raise_counter(seqno::counter_floor(mark.lsn));
+        let seqno = seqno::of_writes(mark.lsn);
+        for write in writes {
+            // One write replaces another of the same key and number, so the last of a record wins.
+            let owned = owned(write);
+            writer.active_bytes += memtable_bytes(&owned);
+            match &owned {
+                EngineWrite::Put { key, value } => writer.active.put(key.clone(), value.clone(), seqno),
+                EngineWrite::Delete { key } => writer.active.delete(key.clone(), seqno),
+            }
+            if publish {
+                self.hot.publish(mark.lsn, &owned);
+            }
+        }
+        writer.mark = mark;
+        // In this order, so that an LSN that `applied` names can be read.
+        self.applied_lsn.store(mark.lsn.get(), Ordering::Release);
+        *self.applied.lock() = mark;
+    }
+
+    /// Waits until the active memtable is not full.
+    fn make_room(&self, writer: &mut MutexGuard<'_, Writer>) -> Result<(), EngineError> {
+        let mut waiting_since = None;
+        let result = loop {
+            if let Err(error) = self.check_writable(writer) {
+                break Err(error);
+            }
+            self.seal_if_full(writer);
+            if writer.active_bytes < self.budget.memtable_bytes {
+                break Ok(());
+            }
+            waiting_since.get_or_insert_with(Instant::now);
+            self.room.wait_for(writer, ROOM_POLL);
+        };
+        if let Some(since) = waiting_since {
+            let waited = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.stall_ns.fetch_add(waited, Ordering::Relaxed);
+        }
+        result
+    }
+
+    fn seal_if_full(&self, writer: &mut Writer) {
+        if writer.active_bytes >= self.budget.memtable_bytes
+            && writer.sealed < MEMTABLES_SEALED_MAX
+            && writer.l0_runs < L0_RUNS_MAX
+        {
+            self.seal(writer);
+            self.signals.flush();
+        }
+    }
+
+    /// Seals the active memtable at the last record, so that everything applied is in sealed memtables or tables.
+    fn seal(&self, writer: &mut Writer) {
+        if writer.marked < writer.mark.lsn {
+            let value = Bytes::copy_from_slice(&mark::encode(&writer.mark));
+            writer.active.put(Bytes::from_static(MARK_KEY), value, seqno::of_writes(writer.mark.lsn));
+            writer.marked = writer.mark.lsn;
+        }
+        if writer.active.is_empty() {
+            return;
+        }
+        writer.active = self.tree.seal();
+        writer.sealed_mark = writer.mark;
+        writer.sealed += 1;
+        writer.sealed_bytes += writer.active_bytes;
+        writer.active_bytes = 0;
+    }
+
+    pub(super) fn delete_range_step(
+        &self,
+        range: KeyRange<'_>,
+        entries_max: usize,
+    ) -> Result<RangeDeletion, EngineError> {
+        let at = self.register_newest();
+        let mut entries = self.range(range, at.lsn())?;
+        let keys = entries.by_ref().take(entries_max).map(|entry| entry.map(|(key, _)| key));
+        let keys = keys.collect::<Result<Vec<_>, _>>()?;
+        let next = entries.next().transpose()?;
+        drop((entries, at));
+        let mut writer = self.writer.lock();
+        self.make_room(&mut writer)?;
+        let seqno = seqno::of_range_deletion(writer.mark.lsn);
+        for key in &keys {
+            let owned = owned(&EngineWrite::Delete { key: key.clone() });
+            writer.active_bytes += memtable_bytes(&owned);
+            writer.active.delete(owned.key().clone(), seqno);
+            self.hot.forget(key);
+        }
+        self.seal_if_full(&mut writer);
+        let entries = keys.len();
+        Ok(match next {
+            Some((key, _)) => RangeDeletion::More { entries, resume_from: Bytes::copy_from_slice(&key) },
+            None => RangeDeletion::Done { entries },
+        })
+    }
+
+    // ---- the disk ----
+
+    /// The number that every read from now on stays at or above.
+    fn watermark(&self) -> u64 {
+        seqno::read_below(self.snapshots.raise_floor(|| self.applied_lsn()))
+    }
+
+    fn check_sequence(&self) -> Result<(), EngineError> {
+        if seqno::has_room(self.tree.counter()) {
+            Ok(())
+        } else {
+            Err(EngineError::SequenceExhausted { applied: self.applied_lsn() })
+        }
+    }
+
+    fn check_space(&self, needed_bytes: u64) -> Result<(), EngineError> {
+        let free_bytes = free_bytes(self.tree.dir())?;
+        let needed_bytes = needed_bytes.saturating_add(DISK_RESERVE_BYTES);
+        if free_bytes < needed_bytes {
+            return Err(EngineError::OutOfSpace { path: self.tree.dir().to_owned(), needed_bytes, free_bytes });
+        }
+        Ok(())
+    }
+
+    /// Flushes the sealed memtables, and returns the record that is durable then.
+    fn flush_sealed(&self, guard: &FlushGuard<'_>) -> Result<AppliedMark, EngineError> {
+        let (mark, sealed, bytes) = {
+            let writer = self.writer.lock();
+            (writer.sealed_mark, writer.sealed, writer.sealed_bytes)
+        };
+        if sealed == 0 {
+            return Ok(self.flushed());
+        }
+        self.check_sequence()?;
+        self.check_space(bytes)?;
+        let watermark = self.watermark();
+        self.tree.flush(guard, watermark).map_err(|error| self.fail_unless_space(error))?;
+        *self.flushed.lock() = mark;
+        self.flushes.fetch_add(1, Ordering::Relaxed);
+        self.forget_states()?;
+        let l0_runs = self.tree.l0_runs();
+        {
+            // A memtable sealed since it was counted may be flushed too; it is counted off by the next flush, which its
+            // sealing has asked for.
+            let mut writer = self.writer.lock();
+            writer.sealed -= sealed;
+            writer.sealed_bytes -= bytes;
+            writer.l0_runs = l0_runs;
+        }
+        self.room.notify_all();
+        self.signals.compact();
+        Ok(mark)
+    }
+
+    /// The flush thread's work.
+    pub(super) fn flush_in_background(&self) -> Result<(), EngineError> {
+        let guard = self.tree.lock_flush();
+        let result = self.flush_sealed(&guard).map(|_| ());
+        let out_of_space = result.as_ref().is_err_and(EngineError::is_out_of_space);
+        self.out_of_space.store(out_of_space, Ordering::Relaxed);
+        result
+    }
+
+    pub(super) fn flush(&self) -> Result<AppliedMark, EngineError> {
+        self.in_foreground(|| {
+            let guard = self.tree.lock_flush();
+            self.seal(&mut self.writer.lock());
+            self.flush_sealed(&guard)
+        })
+    }
+
+    pub(super) fn checkpoint(&self, into: &Path) -> Result<Checkpoint, EngineError> {
+        self.in_foreground(|| {
+            prepare_empty_directory(into)?;
+            let guard = self.tree.lock_flush();
+            self.seal(&mut self.writer.lock());
+            let mark = self.flush_sealed(&guard)?;
+            let files = self.tree.link_into(guard, into)?;
+            Ok(Checkpoint { mark, files })
+        })
+    }
+
+    /// A flush that failed for another reason than want of space is a fault, whoever asked for it.
+    fn fail_unless_space(&self, error: EngineError) -> EngineError {
+        if !error.is_out_of_space() {
+            self.fail(EngineFault::new("flush", error.to_string()));
+        }
+        error
+    }
+
+    /// Runs what flushes in a caller's thread: a panic is a fault there too.
+    fn in_foreground<T>(&self, work: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
+        if let Some(fault) = self.fault.get() {
+            return Err(EngineError::Faulted(fault.clone()));
+        }
+        match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(result) => result,
+            Err(panic) => Err(EngineError::Faulted(self.fail_with_panic("caller", panic.as_ref()))),
+        }
+    }
+
+    /// One step of the compaction thread's work.
+    pub(super) fn compact_in_background(&self) -> Result<CompactionStep, EngineError> {
+        self.check_sequence()?;
+        self.check_space(self.tree.compaction_bytes())?;
+        let step = self.tree.compact(self.watermark())?;
+        if step == CompactionStep::Progress {
+            self.compactions.fetch_add(1, Ordering::Relaxed);
+            self.forget_states()?;
+            let l0_runs = self.tree.l0_runs();
+            self.writer.lock().l0_runs = l0_runs;
+            self.room.notify_all();
+        }
+        Ok(step)
+    }
+
+    /// Lets go of the memtables and files that only past reads needed.
+    pub(super) fn forget_states(&self) -> Result<(), EngineError> {
+        self.tree.forget_states(self.watermark())
+    }
+
+    // ---- faults and the end ----
+
+    pub(super) fn fault(&self) -> Option<EngineFault> {
+        self.fault.get().cloned()
+    }
+
+    /// Records a fault, and tells of it if it is the first.
+    pub(super) fn fail(&self, fault: EngineFault) -> EngineFault {
+        let mut first = false;
+        let recorded = self.fault.get_or_init(|| {
+            first = true;
+            fault
+        });
+        if first {
+            tracing::error!(fault = %recorded, "the engine accepts no more writes");
+            (self.on_fault)(recorded);
+        }
+        self.room.notify_all();
+        recorded.clone()
+    }
+
+    /// Records a panic as a fault.
+    pub(super) fn fail_with_panic(&self, thread: &'static str, panic: &(dyn std::any::Any + Send)) -> EngineFault {
+        self.reads_refused.store(true, Ordering::Release);
+        let text = panic
+            .downcast_ref::<&str>()
+            .map(ToString::to_string)
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "no message".to_owned());
+        self.fail(EngineFault::new(thread, format!("panic: {text}")))
+    }
+
+    /// Refuses writes from now on.
+    pub(super) fn close_writer(&self) {
+        self.writer.lock().closed = true;
+        self.room.notify_all();
+    }
+
+    pub(super) fn signals(&self) -> &Signals {
+        &self.signals
+    }
+
+    pub(super) fn stats(&self) -> EngineStats {
+        let mut stats = EngineStats::default();
+        {
+            let writer = self.writer.lock();
+            stats.memtable_bytes = writer.active_bytes + writer.sealed_bytes;
+            stats.memtables_sealed = writer.sealed;
+            stats.l0_runs = writer.l0_runs;
+        }
+        self.tree.add_stats(&mut stats);
+        stats.hot_bytes = self.hot.bytes();
+        stats.hot_capacity_bytes = self.hot.capacity_bytes();
+        (stats.hot_hits, stats.hot_misses) = self.hot.hits_and_misses();
+        (stats.snapshots, stats.snapshot_oldest) = self.snapshots.readers();
+        stats.flushes = self.flushes.load(Ordering::Relaxed);
+        stats.compactions = self.compactions.load(Ordering::Relaxed);
+        stats.stall = Duration::from_nanos(self.stall_ns.load(Ordering::Relaxed));
+        stats.out_of_space = self.out_of_space.load(Ordering::Relaxed);
+        stats
+    }
+}
+
+fn check_key(key: &[u8]) -> Result<(), EngineError> {
+    match key.first() {
+        _ if key.len() > KEY_BYTES_MAX => Err(EngineError::KeyLength { bytes: key.len(), max: KEY_BYTES_MAX }),
+        None => Err(EngineError::KeyLength { bytes: 0, max: KEY_BYTES_MAX }),
+        Some(&RESERVED_KEY_BYTE) => Err(EngineError::ReservedKey),
+        Some(_) => Ok(()),
+    }
+}
+
+fn check_writes(writes: &[EngineWrite]) -> Result<(), EngineError> {
+    writes.iter().try_for_each(|write| {
+        check_key(write.key())?;
+        match write {
+            EngineWrite::Put { value, .. } if value.len() > VALUE_BYTES_MAX => {
+                Err(EngineError::ValueLength { bytes: value.len(), max: VALUE_BYTES_MAX })
+            }
+            EngineWrite::Put { .. } | EngineWrite::Delete { .. } => Ok(()),
+        }
+    })
+}
+
+/// The write with its bytes in one allocation of their own, so that a memtable does not keep a larger buffer alive.
+fn owned(write: &EngineWrite) -> EngineWrite {
+    match write {
+        EngineWrite::Put { key, value } => {
+            let mut bytes = Vec::with_capacity(key.len() + value.len());
+            bytes.extend_from_slice(key);
+            bytes.extend_from_slice(value);
+            let mut key_bytes = Bytes::from(bytes);
+            let value = key_bytes.split_off(key.len());
+            EngineWrite::Put { key: key_bytes, value }
+        }
+        EngineWrite::Delete { key } => EngineWrite::Delete { key: Bytes::copy_from_slice(key) },
+    }
+}
+
+fn memtable_bytes(write: &EngineWrite) -> u64 {
+    let value = match write {
+        EngineWrite::Put { value, .. } => value.len(),
+        EngineWrite::Delete { .. } => 0,
+    };
+    u64::try_from(write.key().len() + value).unwrap_or(u64::MAX) + MEMTABLE_ENTRY_BYTES
+}

@@ -1,0 +1,128 @@
+//! [`LsmEngine`]: the engine over one directory, with its threads.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use reddb_file::{Chain, Lsn};
+
+use super::background::{Background, Signals};
+use super::core::{Core, FaultHook};
+use super::{
+    AppliedMark, Checkpoint, Engine, EngineConfig, EngineError, EngineFault, EngineIter, EngineStats, EngineWrite,
+    KeyRange, RangeDeletion, RecordWrites, Snapshot,
+};
+
+/// An [`Engine`] over a log-structured merge tree in one directory.
+///
+/// Dropping it stops its threads without a flush: what was not flushed is in the log. [`Engine::close`] flushes.
+/// One process at a time may have a directory open; who opens it sees to that.
+pub struct LsmEngine {
+    core: Arc<Core>,
+    background: Background,
+}
+
+impl LsmEngine {
+    /// Opens the engine in `dir`; an absent or empty directory becomes an empty engine. `origin` is the chain before the first
+    /// record. Reads no data: the time taken depends on the number of tables, and on the size of their indexes and filters.
+    ///
+    /// The engine is then exactly at the record that [`Engine::applied`] names; the records after it are to be applied again.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Corrupt`] where the directory does not hold a tree with its mark, and errors of the disk.
+    pub fn open(dir: &Path, config: EngineConfig, origin: Chain) -> Result<Self, EngineError> {
+        Self::open_with(dir, config, origin, Box::new(|_| {}))
+    }
+
+    /// As [`open`](Self::open), with something to call, once, from the thread that failed, when the background fails.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_with(
+        dir: &Path,
+        config: EngineConfig,
+        origin: Chain,
+        on_fault: FaultHook,
+    ) -> Result<Self, EngineError> {
+        let (signals, inboxes) = Signals::new();
+        let core = Arc::new(Core::open(dir, config.budget(), origin, signals, on_fault)?);
+        let background = Background::start(&core, inboxes)?;
+        Ok(Self { core, background })
+    }
+}
+
+impl Engine for LsmEngine {
+    fn get(&self, key: &[u8], at: Lsn) -> Result<Option<Bytes>, EngineError> {
+        self.core.get(key, at)
+    }
+
+    fn range(&self, range: KeyRange<'_>, at: Lsn) -> Result<EngineIter, EngineError> {
+        self.core.range(range, at)
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::new(self.core.register_newest())
+    }
+
+    fn snapshot_at(&self, at: Lsn) -> Result<Snapshot, EngineError> {
+        self.core.register(at).map(Snapshot::new)
+    }
+
+    fn apply(&self, mark: AppliedMark, writes: &[EngineWrite]) -> Result<(), EngineError> {
+        self.core.apply(mark, writes)
+    }
+
+    fn apply_many(&self, records: &[RecordWrites]) -> Result<(), EngineError> {
+        self.core.apply_many(records)
+    }
+
+    fn applied(&self) -> AppliedMark {
+        self.core.applied()
+    }
+
+    fn flushed(&self) -> AppliedMark {
+        self.core.flushed()
+    }
+
+    fn flush(&self) -> Result<AppliedMark, EngineError> {
+        self.core.flush()
+    }
+
+    fn checkpoint(&self, into: &Path) -> Result<Checkpoint, EngineError> {
+        self.core.checkpoint(into)
+    }
+
+    fn delete_range_step(&self, range: KeyRange<'_>, entries_max: usize) -> Result<RangeDeletion, EngineError> {
+        self.core.delete_range_step(range, entries_max)
+    }
+
+    fn fault(&self) -> Option<EngineFault> {
+        self.core.fault()
+    }
+
+    fn stats(&self) -> EngineStats {
+        self.core.stats()
+    }
+
+    fn close(&self) -> Result<AppliedMark, EngineError> {
+        self.core.close_writer();
+        let flushed = self.core.flush();
+        self.background.stop(&self.core);
+        flushed
+    }
+}
+
+impl Drop for LsmEngine {
+    fn drop(&mut self) {
+        self.background.stop(&self.core);
+    }
+}
+
+impl fmt::Debug for LsmEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LsmEngine").field("applied", &self.core.applied()).finish_non_exhaustive()
+    }
+}
