@@ -1,7 +1,7 @@
 //! What a session asks of the committer, and what it gets back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use reddb_file::{Chain, Lsn, TimelineId};
@@ -78,17 +78,19 @@ pub struct JobOutcome {
     pub receipt: Option<Receipt>,
 }
 
-/// One connection's watch: touched when a watched key changes. Dropping the last handle ends the watch.
-#[derive(Debug, Default)]
+/// One connection's watch: touched when a watched key changes or expires. Dropping the last handle ends the watch.
+#[derive(Debug)]
 pub struct Watcher {
     touched: AtomicBool,
+    /// The earliest expiry of a watched key, on the expiry clock.
+    expires_at_ms: AtomicU64,
 }
 
 impl Watcher {
     /// A watch on nothing.
     #[must_use]
     pub fn new() -> Arc<Self> {
-        Arc::default()
+        Arc::new(Self { touched: AtomicBool::new(false), expires_at_ms: AtomicU64::new(u64::MAX) })
     }
 
     /// Whether a watched key has changed.
@@ -97,7 +99,19 @@ impl Watcher {
         self.touched.load(Ordering::Acquire)
     }
 
-    pub(crate) fn touch(&self) {
+    /// Whether a key that existed when it was watched has expired by `now_ms` of the expiry clock.
+    pub(super) fn has_expired(&self, now_ms: u64) -> bool {
+        self.expires_at_ms.load(Ordering::Acquire) <= now_ms
+    }
+
+    pub(super) fn touch(&self) {
         self.touched.store(true, Ordering::Release);
+    }
+
+    /// A watched key expires then, if it does.
+    pub(super) fn expires_by(&self, expires_at_ms: Option<u64>) {
+        if let Some(expires_at_ms) = expires_at_ms {
+            self.expires_at_ms.fetch_min(expires_at_ms, Ordering::AcqRel);
+        }
     }
 }

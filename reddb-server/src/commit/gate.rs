@@ -1,0 +1,143 @@
+//! The write gate: whether writes are taken now, and why not.
+//!
+//! Every write needs a [`WritePermit`], which only [`WriteGate::admit`] makes. Conditions are set and cleared by whoever
+//! watches them; where several hold, the first in the order of [`Condition`] is named.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::reply::CommandError;
+
+/// Why writes are refused, in the order in which reasons are named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Condition {
+    /// The process is stopping.
+    ShuttingDown,
+    /// A write or sync of the log failed: nothing may be acknowledged any more.
+    Poisoned,
+    /// The archive belongs to another history, or another writer has taken over.
+    Fenced,
+    /// The wall clock jumped forward further than allowed.
+    ClockJump,
+    /// The disk has too little space left.
+    DiskFull,
+    /// The local log has reached its limit because the archive does not take it.
+    ArchiveLag,
+}
+
+impl Condition {
+    /// The code under which tools know the condition.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::ShuttingDown => "shutting_down",
+            Self::Poisoned => "poisoned",
+            Self::Fenced => "fenced",
+            Self::ClockJump => "clock_jump",
+            Self::DiskFull => "disk_full",
+            Self::ArchiveLag => "archive_lag",
+        }
+    }
+}
+
+/// Proof that a write was admitted.
+#[derive(Debug)]
+pub struct WritePermit(());
+
+/// The gate of one database.
+#[derive(Debug, Default)]
+pub struct WriteGate {
+    closed: AtomicBool,
+    conditions: Mutex<BTreeMap<Condition, String>>,
+}
+
+impl WriteGate {
+    /// An open gate.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lets one write through, or says why not.
+    ///
+    /// # Errors
+    /// `MISCONF` with the reason and what to do.
+    pub fn admit(&self) -> Result<WritePermit, CommandError> {
+        if !self.closed.load(Ordering::Acquire) {
+            return Ok(WritePermit(()));
+        }
+        match self.refusal() {
+            None => Ok(WritePermit(())),
+            Some((condition, reason)) => {
+                Err(CommandError::new(format!("MISCONF writes are refused ({}): {reason}", condition.code())))
+            }
+        }
+    }
+
+    /// The condition that refuses writes, if one does, with its reason.
+    #[must_use]
+    pub fn refusal(&self) -> Option<(Condition, String)> {
+        self.conditions.lock().first_key_value().map(|(condition, reason)| (*condition, reason.clone()))
+    }
+
+    /// Whether the condition holds.
+    #[must_use]
+    pub fn holds(&self, condition: Condition) -> bool {
+        self.conditions.lock().contains_key(&condition)
+    }
+
+    /// Sets a condition; the first reason given stays until it is cleared. Says whether it is new.
+    pub fn set(&self, condition: Condition, reason: impl FnOnce() -> String) -> bool {
+        let mut conditions = self.conditions.lock();
+        if conditions.contains_key(&condition) {
+            return false;
+        }
+        let reason = reason();
+        tracing::warn!(code = condition.code(), %reason, "writes are refused");
+        conditions.insert(condition, reason);
+        self.closed.store(true, Ordering::Release);
+        true
+    }
+
+    /// Clears a condition. [`Condition::Poisoned`] and [`Condition::Fenced`] last as long as the process.
+    pub fn clear(&self, condition: Condition) {
+        if matches!(condition, Condition::Poisoned | Condition::Fenced) {
+            return;
+        }
+        let mut conditions = self.conditions.lock();
+        if conditions.remove(&condition).is_some() {
+            tracing::info!(code = condition.code(), "the condition that refused writes is over");
+            self.closed.store(!conditions.is_empty(), Ordering::Release);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_condition_in_order_is_named_and_the_gate_opens_when_the_last_is_cleared() {
+        let gate = WriteGate::new();
+        gate.admit().expect("open");
+        gate.set(Condition::ArchiveLag, || "behind".to_owned());
+        gate.set(Condition::DiskFull, || "full".to_owned());
+        assert!(gate.admit().expect_err("closed").text().starts_with("MISCONF writes are refused (disk_full): full"));
+        gate.clear(Condition::DiskFull);
+        assert!(gate.admit().expect_err("closed").text().contains("archive_lag"));
+        gate.clear(Condition::ArchiveLag);
+        gate.admit().expect("open again");
+    }
+
+    #[test]
+    fn poison_and_fencing_last() {
+        for condition in [Condition::Poisoned, Condition::Fenced] {
+            let gate = WriteGate::new();
+            gate.set(condition, || "for ever".to_owned());
+            gate.clear(condition);
+            assert!(gate.admit().is_err());
+        }
+    }
+}
