@@ -3,7 +3,9 @@
 pub mod clock;
 pub mod command;
 pub mod commit;
+pub mod config;
 pub mod engine;
 pub mod keyspace;
+pub mod replay;
 pub mod reply;
 pub mod status;
