@@ -8,4 +8,5 @@ pub mod engine;
 pub mod keyspace;
 pub mod replay;
 pub mod reply;
+pub mod resp;
 pub mod status;
