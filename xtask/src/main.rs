@@ -1,2 +1,55 @@
-//! Workspace tasks.
-fn main() {}
+//! Workspace tasks: the only scripting language of this repository.
+//!
+//! `cargo xtask ci` is the gate, locally and in CI. Every other task prepares or drives something that a test needs
+//! from outside Rust's test runner: an S3 server, client libraries, a package index.
+//! This crate depends on no crate of the workspace, so that it builds while they do not.
+
+mod ci;
+mod licences;
+mod process;
+mod s3;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+/// The workspace's tasks.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Every check that a change must pass besides its tests: format, lints, documentation, tidiness, licences.
+    Ci,
+    /// The workspace's own rules that no compiler knows: layering, headers, manifests, formats.
+    Tidy,
+    /// Licences, sources, pins and duplicates of every dependency.
+    Licences,
+    /// Starts an S3 server on loopback, and runs a command that finds it through its environment.
+    S3(s3::Arguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = Workspace::find().and_then(|workspace| match arguments.task {
+        Task::Ci => ci::run(&workspace),
+        Task::Tidy => ci::run_one(&workspace, ci::TIDY),
+        Task::Licences => ci::run_one(&workspace, ci::LICENCES),
+        Task::S3(arguments) => s3::run(&workspace, &arguments),
+    });
+    match outcome {
+        Ok(code) => code,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

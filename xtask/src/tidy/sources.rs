@@ -1,0 +1,200 @@
+//! Rules for Rust files.
+
+use crate::tidy::Violation;
+use crate::tidy::source::{self, Line};
+use crate::workspace::TrackedFile;
+
+/// Lines of a file without its tests. A longer file holds more than one noun.
+const LINES_MAX: usize = 900;
+
+/// What marks work that was left for later.
+const UNFINISHED: [&str; 4] = ["FIXME", "HACK", "TODO", "XXX"];
+
+/// Macros that must not be committed.
+const FORBIDDEN_MACROS: [&str; 3] = ["dbg!", "todo!", "unimplemented!"];
+
+/// Crates whose bytes are persisted or sent: numbers there change their width by `from` and `try_from` only.
+const CAST_FREE: [&str; 2] = ["reddb-file/src/", "reddb-wire/src/"];
+
+const NUMBERS: [&str; 14] =
+    ["u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize", "f32", "f64"];
+
+/// What a comment above a sleep in a test begins with: the reason no event can be waited for.
+const SLEEP_REASON: &str = "Sleep:";
+
+/// How many lines above a sleep its reason may begin.
+const SLEEP_REASON_LINES: usize = 4;
+
+pub(crate) fn violations(files: &[TrackedFile]) -> Vec<Violation> {
+    files.iter().filter(|file| file.path.ends_with(".rs")).flat_map(of_file).collect()
+}
+
+/// Whether a whole file is a test.
+fn is_test_file(file: &TrackedFile) -> bool {
+    let folder_is_tests = file.path.starts_with("tests/") || file.path.contains("/tests/");
+    folder_is_tests || file.name() == "tests.rs" || file.name().ends_with("_tests.rs")
+}
+
+fn of_file(file: &TrackedFile) -> Vec<Violation> {
+    let mut lines = source::lines(&file.text);
+    if is_test_file(file) {
+        lines.iter_mut().for_each(|line| line.is_test = true);
+    }
+    let mut found = Vec::new();
+    if !file.text.starts_with("//!") {
+        found.push(Violation::at(file, 1, "opens without `//!` saying what the file owns"));
+    }
+    let long = lines.iter().filter(|line| !line.is_test).count();
+    if long > LINES_MAX {
+        found.push(Violation::at(file, 0, format!("{long} lines without its tests, at most {LINES_MAX}")));
+    }
+    for (index, line) in lines.iter().enumerate() {
+        let above = &lines[index.saturating_sub(SLEEP_REASON_LINES)..=index];
+        let rules = of_comment(&line.comment).into_iter().chain(of_code(file, line)).chain(of_test(line, above));
+        found.extend(rules.map(|rule| Violation::at(file, index + 1, rule)));
+    }
+    found
+}
+
+fn of_comment(comment: &str) -> Option<String> {
+    if let Some(word) = UNFINISHED.iter().find(|word| has_word(comment, word)) {
+        return Some(format!("{word} in a comment: do it, or leave it out"));
+    }
+    names_ticket(comment).then(|| "a ticket number in a comment: say what is true instead".to_owned())
+}
+
+fn of_code(file: &TrackedFile, line: &Line) -> Vec<String> {
+    let code = &line.code;
+    let mut rules = Vec::new();
+    if let Some(name) = FORBIDDEN_MACROS.iter().find(|name| has_word(code, name)) {
+        rules.push(format!("`{name}` in code"));
+    }
+    let trimmed = code.trim();
+    if trimmed.starts_with("matches!(") && trimmed.ends_with(");") {
+        rules.push("`matches!` as a statement asserts nothing".to_owned());
+    }
+    if !line.is_test && code.contains(".unwrap()") {
+        rules.push("`unwrap` outside tests: return an error, or `expect` with the reason".to_owned());
+    }
+    let is_cast_free = CAST_FREE.iter().any(|prefix| file.path.starts_with(prefix));
+    if is_cast_free && !line.is_test && NUMBERS.iter().any(|number| has_word(code, &format!("as {number}"))) {
+        rules.push("an `as` cast among persisted bytes: use `from` or `try_from`".to_owned());
+    }
+    rules
+}
+
+fn of_test(line: &Line, above: &[Line]) -> Vec<String> {
+    let mut rules = Vec::new();
+    if line.code.contains("#[ignore") {
+        rules.push("an ignored test: make it run, or remove it".to_owned());
+    }
+    let sleeps = ["thread::sleep(", "time::sleep("].iter().any(|call| line.code.contains(call));
+    let has_reason = above.iter().any(|line| line.comment.trim_start().starts_with(SLEEP_REASON));
+    if line.is_test && sleeps && !has_reason {
+        rules.push(format!("a sleep in a test: wait for the event, or say why under `// {SLEEP_REASON}`"));
+    }
+    rules
+}
+
+/// Whether `word` stands in `text` on its own.
+fn has_word(text: &str, word: &str) -> bool {
+    let part_of_a_word = |character: char| character.is_alphanumeric() || character == '_';
+    text.match_indices(word).any(|(start, _)| {
+        let before = text[..start].chars().next_back();
+        let after = text[start + word.len()..].chars().next();
+        !before.is_some_and(part_of_a_word) && !after.is_some_and(part_of_a_word)
+    })
+}
+
+/// `#12`, `issue 12`, `ticket 12`, `GH-12`, in any case.
+fn names_ticket(comment: &str) -> bool {
+    let lower = comment.to_lowercase();
+    ["#", "issue ", "ticket ", "gh-"].iter().any(|mark| {
+        lower.match_indices(mark).any(|(start, _)| {
+            let before = lower[..start].chars().next_back();
+            let after = lower[start + mark.len()..].chars().next();
+            !before.is_some_and(char::is_alphanumeric) && after.is_some_and(|next| next.is_ascii_digit())
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules_of(path: &str, text: &str) -> Vec<String> {
+        of_file(&TrackedFile::planted(path, text)).into_iter().map(|violation| violation.rule).collect()
+    }
+
+    fn caught(path: &str, body: &str, part: &str) {
+        let rules = rules_of(path, &format!("//! Owns a thing.\n{body}\n"));
+        assert!(rules.len() == 1 && rules[0].contains(part), "{body:?} gave {rules:?}");
+    }
+
+    fn passes(path: &str, body: &str) {
+        let rules = rules_of(path, &format!("//! Owns a thing.\n{body}\n"));
+        assert!(rules.is_empty(), "{body:?} gave {rules:?}");
+    }
+
+    #[test]
+    fn a_file_without_a_head_is_caught() {
+        assert_eq!(rules_of("a/src/x.rs", "fn x() {}").len(), 1);
+        passes("a/src/x.rs", "fn x() {}");
+    }
+
+    #[test]
+    fn a_file_that_grew_is_caught_and_its_tests_do_not_count() {
+        caught("a/src/x.rs", &"fn x() {}\n".repeat(LINES_MAX), "at most");
+        passes("a/tests/x.rs", &"fn x() {}\n".repeat(LINES_MAX));
+        passes("a/src/x.rs", &format!("#[cfg(test)]\nmod tests {{\n{}}}", "fn x() {}\n".repeat(LINES_MAX)));
+    }
+
+    #[test]
+    fn unfinished_work_is_caught() {
+        caught("a/src/x.rs", concat!("// TO", "DO: later"), "in a comment");
+        caught("a/src/x.rs", concat!("/// FIX", "ME"), "in a comment");
+        caught("a/src/x.rs", "fn x() { todo!() }", "in code");
+        caught("a/src/x.rs", "fn x() { dbg!(1); }", "in code");
+        passes("a/src/x.rs", concat!("const WORD: &str = \"TO", "DO\";"));
+    }
+
+    #[test]
+    fn ticket_numbers_are_caught() {
+        caught("a/src/x.rs", concat!("// see #", "12"), "ticket");
+        caught("a/src/x.rs", concat!("// as issue ", "3 says"), "ticket");
+        passes("a/src/x.rs", "// `#[derive]`, RFC 3339, the issue is open");
+    }
+
+    #[test]
+    fn statements_that_assert_nothing_are_caught() {
+        caught("a/src/x.rs", "fn x() {\nmatches!(y, Some(_));\n}", "asserts nothing");
+        passes("a/src/x.rs", "fn x() {\nassert!(matches!(y, Some(_)));\n}");
+    }
+
+    #[test]
+    fn an_unwrap_outside_tests_is_caught() {
+        caught("a/src/x.rs", "fn x() { y.unwrap(); }", "outside tests");
+        passes("a/src/x.rs", "#[cfg(test)]\nmod tests {\nfn x() { y.unwrap(); }\n}");
+        passes("a/tests/x.rs", "fn x() { y.unwrap(); }");
+    }
+
+    #[test]
+    fn a_cast_among_persisted_bytes_is_caught() {
+        caught("reddb-file/src/x.rs", "fn x() { y as u32; }", "cast");
+        passes("reddb-server/src/x.rs", "fn x() { y as u32; }");
+        passes("reddb-file/src/x.rs", "use y as usize_like;");
+    }
+
+    #[test]
+    fn ignored_tests_are_caught() {
+        caught("a/tests/x.rs", "#[ignore = \"slow\"]\nfn x() {}", "ignored");
+    }
+
+    #[test]
+    fn a_sleep_in_a_test_needs_a_reason() {
+        caught("a/tests/x.rs", "fn x() { std::thread::sleep(y); }", "sleep");
+        caught("a/src/x.rs", "#[cfg(test)]\nmod tests {\nfn x() { tokio::time::sleep(y).await; }\n}", "sleep");
+        passes("a/tests/x.rs", "// Sleep: the clock itself is what is tested.\nstd::thread::sleep(y);");
+        passes("a/src/x.rs", "fn x() { std::thread::sleep(y); }");
+    }
+}
