@@ -27,6 +27,15 @@ pub enum RecordKind {
     Timeline = 2,
 }
 
+impl From<RecordKind> for u8 {
+    fn from(kind: RecordKind) -> Self {
+        match kind {
+            RecordKind::Changes => 1,
+            RecordKind::Timeline => 2,
+        }
+    }
+}
+
 impl TryFrom<u8> for RecordKind {
     type Error = RecordError;
 
@@ -130,7 +139,7 @@ pub fn encode_parts(
     out.extend_from_slice(&length.to_le_bytes());
     out.extend_from_slice(&lsn.get().to_le_bytes());
     out.extend_from_slice(&time_ms.to_le_bytes());
-    out.push(kind as u8);
+    out.push(u8::from(kind));
     out.extend_from_slice(payload);
     Ok(())
 }
