@@ -51,6 +51,16 @@ pub fn encode(reply: &Reply, protocol: Protocol, out: &mut BytesMut) {
                 encode(value, protocol, out);
             }
         }
+        Reply::Pairs(pairs) => {
+            put_count(out, b'*', if resp3 { pairs.len() } else { pairs.len().saturating_mul(2) });
+            for (name, value) in pairs {
+                if resp3 {
+                    put_count(out, b'*', 2);
+                }
+                encode(name, protocol, out);
+                encode(value, protocol, out);
+            }
+        }
         Reply::Double(value) if resp3 => put_line(out, b',', double_text(*value).as_bytes()),
         Reply::Double(value) => put_blob(out, double_text(*value).as_bytes()),
         Reply::Bool(true) => out.put_slice(if resp3 { b"#t\r\n" } else { b":1\r\n" }),
@@ -168,6 +178,7 @@ mod tests {
             (Reply::Array(vec![Reply::Int(1), Reply::Null]), "*2\r\n:1\r\n$-1\r\n", "*2\r\n:1\r\n_\r\n"),
             (Reply::Set(vec![Reply::Int(1)]), "*1\r\n:1\r\n", "~1\r\n:1\r\n"),
             (Reply::Map(vec![(Reply::Int(1), Reply::Int(2))]), "*2\r\n:1\r\n:2\r\n", "%1\r\n:1\r\n:2\r\n"),
+            (Reply::Pairs(vec![(Reply::Int(1), Reply::Int(2))]), "*2\r\n:1\r\n:2\r\n", "*1\r\n*2\r\n:1\r\n:2\r\n"),
             (Reply::Double(1.5), "$3\r\n1.5\r\n", ",1.5\r\n"),
             (Reply::Bool(true), ":1\r\n", "#t\r\n"),
             (Reply::Bool(false), ":0\r\n", "#f\r\n"),
