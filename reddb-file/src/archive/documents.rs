@@ -18,6 +18,7 @@ use crate::ids::{ClusterId, Epoch, Lsn, NodeId, TimelineId};
 use crate::limits::{
     ARCHIVE_CATALOGUE_BYTES_MAX, ARCHIVE_DOCUMENT_BYTES_MAX, ARCHIVE_MANIFEST_BYTES_MAX, ARCHIVE_SNAPSHOT_FILES_MAX,
 };
+use crate::mark::TimedMark;
 
 /// The version of the archive's layout that this crate reads and writes.
 pub const ARCHIVE_FORMAT_VERSION: u32 = 1;
@@ -146,18 +147,6 @@ impl Document for EpochStart {
     }
 }
 
-/// The newest archived record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ArchivedMark {
-    /// Its LSN; 0 for none.
-    pub lsn: Lsn,
-    /// The chain after it.
-    pub chain: Chain,
-    /// Its record time; 0 for none.
-    pub time_ms: u64,
-}
-
 /// What names a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -193,7 +182,7 @@ pub struct EpochHead {
     /// The timeline it ships.
     pub timeline: TimelineId,
     /// The newest record whose segment and sidecar are in the archive.
-    pub archived: ArchivedMark,
+    pub archived: TimedMark,
     /// The newest snapshot this holder published or found.
     #[serde(deserialize_with = "present")]
     pub newest_snapshot: Option<SnapshotRef>,

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::*;
 use crate::chain::Chain;
 use crate::ids::{ClusterId, Epoch, Lsn, NodeId, TimelineId};
+use crate::mark::TimedMark;
 
 fn cluster() -> ClusterId {
     ClusterId::from_bytes([7; 16])
@@ -119,7 +120,7 @@ fn the_largest_numbers_survive_json() {
         epoch: Epoch::new(u64::MAX),
         node: NodeId::from_bytes([2; 16]),
         timeline: TimelineId::new(u32::MAX),
-        archived: ArchivedMark { lsn: Lsn::MAX, chain: Chain::genesis(cluster()), time_ms: u64::MAX },
+        archived: TimedMark { lsn: Lsn::MAX, chain: Chain::genesis(cluster()), time_ms: u64::MAX },
         newest_snapshot: Some(snapshot(&[]).reference()),
         complete_until_ms: u64::MAX,
         beat: u64::MAX,

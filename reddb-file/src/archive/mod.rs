@@ -21,9 +21,9 @@ mod segment_tests;
 
 pub use digest::Sha256Digest;
 pub use documents::{
-    ArchivedMark, Catalogue, CatalogueRange, CatalogueTimeline, ClusterDocument, Codec, EpochClaim, EpochHead,
-    EpochOutcome, EpochStart, FileEntry, ForkPoint, RestorePoint, SegmentSidecar, SnapshotManifest, SnapshotRef,
-    TimelineDocument, TimelineReason,
+    Catalogue, CatalogueRange, CatalogueTimeline, ClusterDocument, Codec, EpochClaim, EpochHead, EpochOutcome,
+    EpochStart, FileEntry, ForkPoint, RestorePoint, SegmentSidecar, SnapshotManifest, SnapshotRef, TimelineDocument,
+    TimelineReason,
 };
 pub use layout::{ArchiveKey, KeyError, SegmentName};
 pub use name::{NameError, PointName, RelativePath, Text};

@@ -24,6 +24,7 @@ use std::io::{self, Read};
 use bytes::Bytes;
 
 use crate::chain::Chain;
+use crate::fields::Fields;
 use crate::ids::{ClusterId, Epoch, Lsn, TimelineId};
 use crate::limits::{RECORD_HEADER_BYTES, RECORD_PAYLOAD_BYTES_MAX};
 use crate::record::{Record, RecordError, RecordView};
@@ -174,7 +175,7 @@ impl SegmentHeader {
     /// # Errors
     /// [`SegmentError::Magic`], [`SegmentError::Version`], [`SegmentError::HeaderCrc`], [`SegmentError::Header`].
     pub fn decode(bytes: &[u8; SEGMENT_HEADER_BYTES]) -> Result<Self, SegmentError> {
-        let mut fields = Fields { rest: bytes };
+        let mut fields = Fields(bytes);
         let magic = fields.take::<8>();
         if magic != SEGMENT_MAGIC {
             return Err(SegmentError::Magic { found: magic });
@@ -218,20 +219,6 @@ impl SegmentHeader {
             return Err("it declares fewer record bytes than its records need");
         }
         Ok(())
-    }
-}
-
-/// Cuts fixed arrays off a header whose size is known.
-struct Fields<'a> {
-    rest: &'a [u8],
-}
-
-impl Fields<'_> {
-    fn take<const N: usize>(&mut self) -> [u8; N] {
-        let (field, rest) =
-            self.rest.split_first_chunk::<N>().expect("the fields' sizes add up to SEGMENT_HEADER_BYTES");
-        self.rest = rest;
-        *field
     }
 }
 

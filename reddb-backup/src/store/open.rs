@@ -1,0 +1,217 @@
+//! From an [`ArchiveUrl`] and [`StoreSettings`] to a [`Store`].
+//!
+//! Credentials come from the environment (`AWS_*`, `GOOGLE_*`, `AZURE_*`) or from a file, never from the URL. Retrying is
+//! this crate's own: the clients below make one attempt each, so that one policy counts.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use object_store::ObjectStore;
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::{ClientOptions, RetryConfig};
+use parking_lot::Mutex;
+
+use super::credentials::{self, CredentialsError};
+use super::local::LocalRoot;
+use super::object::Store;
+use super::retry::RetryPolicy;
+use super::url::{ArchiveUrl, Bucket};
+
+/// How a bucket is named in a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Addressing {
+    /// In the path: `https://endpoint/bucket/key`. What every S3-compatible service understands; the default.
+    #[default]
+    Path,
+    /// In the host: `https://bucket.endpoint/key`.
+    VirtualHosted,
+}
+
+/// What an object store needs to know beside its URL.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreSettings {
+    /// The service's address, e.g. `https://s3.example.org`. Default: the provider's own (or `AWS_ENDPOINT_URL`).
+    pub endpoint: Option<String>,
+    /// The bucket's region. Default: `AWS_REGION`, else `us-east-1`.
+    pub region: Option<String>,
+    /// How the bucket is named in requests. Default: in the path.
+    pub addressing: Addressing,
+    /// Whether the endpoint may be plain `http://`. Default: no.
+    pub plain_http: PlainHttp,
+    /// An S3 credentials file in the usual INI form. Default: `AWS_SHARED_CREDENTIALS_FILE`, then `~/.aws/credentials`,
+    /// both only where the environment holds no key.
+    pub credentials_file: Option<PathBuf>,
+    /// How requests are retried.
+    pub retry: RetryPolicy,
+}
+
+/// Whether requests may go out unencrypted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PlainHttp {
+    /// They may not.
+    #[default]
+    Refuse,
+    /// They may: for services on this machine or a trusted network.
+    Allow,
+}
+
+/// What to do where a local archive's directory is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// Make it. For writers.
+    Create,
+    /// It is an error. For readers.
+    MustExist,
+}
+
+/// A store that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A local archive's directory.
+    #[error("{path}: the archive's directory cannot be {attempted}: {source}")]
+    Directory {
+        /// The directory.
+        path: String,
+        /// What was tried: `opened` or `made`.
+        attempted: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The settings do not make a client.
+    #[error("{url}: the object store's client refuses these settings: {source}")]
+    Client {
+        /// The archive.
+        url: String,
+        /// Why.
+        source: object_store::Error,
+    },
+    /// The endpoint is plain HTTP and that was not allowed.
+    #[error("{endpoint}: this endpoint is not encrypted; use https:// or allow plain HTTP in so many words")]
+    PlainHttp {
+        /// The endpoint.
+        endpoint: String,
+    },
+    /// The credentials file.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+}
+
+static MEMORIES: LazyLock<Mutex<HashMap<String, Arc<InMemory>>>> = LazyLock::new(Mutex::default);
+
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Store {
+    /// Opens the store at `url`. Nothing is asked of a remote service yet.
+    ///
+    /// # Errors
+    /// Any [`OpenError`].
+    pub fn open(url: &ArchiveUrl, settings: &StoreSettings, mode: OpenMode) -> Result<Self, OpenError> {
+        let store = match url {
+            ArchiveUrl::File(path) => open_local(path, url, mode)?,
+            ArchiveUrl::Memory(bucket) => {
+                let memory = Arc::clone(MEMORIES.lock().entry(bucket.name.clone()).or_default());
+                Self::new(memory, &bucket.prefix, url.to_string())
+            }
+            ArchiveUrl::S3(bucket) => remote(open_s3(bucket, settings)?, bucket, url)?,
+            ArchiveUrl::Google(bucket) => {
+                let builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(&bucket.name);
+                let builder = builder.with_retry(no_retries()).with_client_options(client_options(settings)?);
+                remote(builder.build(), bucket, url)?
+            }
+            ArchiveUrl::Azure(bucket) => {
+                let mut builder = MicrosoftAzureBuilder::from_env().with_container_name(&bucket.name);
+                if let Some(endpoint) = &settings.endpoint {
+                    builder = builder.with_endpoint(endpoint.clone());
+                }
+                let builder = builder.with_retry(no_retries()).with_client_options(client_options(settings)?);
+                remote(builder.build(), bucket, url)?
+            }
+        };
+        Ok(store.with_retry(settings.retry))
+    }
+}
+
+fn remote<S: ObjectStore>(
+    built: Result<S, object_store::Error>,
+    bucket: &Bucket,
+    url: &ArchiveUrl,
+) -> Result<Store, OpenError> {
+    let inner = built.map_err(|source| OpenError::Client { url: url.to_string(), source })?;
+    Ok(Store::new(Arc::new(inner), &bucket.prefix, url.to_string()))
+}
+
+fn open_local(path: &Path, url: &ArchiveUrl, mode: OpenMode) -> Result<Store, OpenError> {
+    let directory_error =
+        |attempted| move |source| OpenError::Directory { path: path.display().to_string(), attempted, source };
+    if mode == OpenMode::Create {
+        make_directory(path).map_err(directory_error("made"))?;
+    }
+    let root = path.canonicalize().map_err(directory_error("opened"))?;
+    if !root.is_dir() {
+        return Err(directory_error("opened")(io::ErrorKind::NotADirectory.into()));
+    }
+    let local = LocalFileSystem::new_with_prefix(&root)
+        .map_err(|source| OpenError::Client { url: url.to_string(), source })?
+        .with_fsync(true);
+    Ok(Store::new(Arc::new(local), "", url.to_string()).with_local_root(LocalRoot(root)))
+}
+
+/// Makes the directory and its missing parents, durably.
+fn make_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        make_directory(parent)?;
+        match fs::create_dir(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => File::open(parent)?.sync_all()?,
+        }
+    }
+    Ok(())
+}
+
+fn open_s3(
+    bucket: &Bucket,
+    settings: &StoreSettings,
+) -> Result<Result<object_store::aws::AmazonS3, object_store::Error>, OpenError> {
+    let mut builder = AmazonS3Builder::from_env()
+        .with_bucket_name(&bucket.name)
+        .with_virtual_hosted_style_request(settings.addressing == Addressing::VirtualHosted)
+        .with_retry(no_retries())
+        .with_client_options(client_options(settings)?);
+    if let Some(endpoint) = &settings.endpoint {
+        builder = builder.with_endpoint(endpoint);
+    }
+    if let Some(region) = &settings.region {
+        builder = builder.with_region(region);
+    }
+    if let Some(keys) = credentials::s3_keys(settings.credentials_file.as_deref())? {
+        builder = builder.with_access_key_id(keys.access_key_id).with_secret_access_key(keys.secret_access_key);
+        if let Some(token) = keys.session_token {
+            builder = builder.with_token(token);
+        }
+    }
+    Ok(builder.build())
+}
+
+fn client_options(settings: &StoreSettings) -> Result<ClientOptions, OpenError> {
+    let plain = settings.plain_http == PlainHttp::Allow;
+    if let Some(endpoint) = settings.endpoint.as_ref().filter(|endpoint| endpoint.starts_with("http://") && !plain) {
+        return Err(OpenError::PlainHttp { endpoint: endpoint.clone() });
+    }
+    Ok(ClientOptions::new().with_allow_http(plain).with_timeout(REQUEST_TIMEOUT).with_connect_timeout(CONNECT_TIMEOUT))
+}
+
+fn no_retries() -> RetryConfig {
+    RetryConfig { max_retries: 0, ..RetryConfig::default() }
+}

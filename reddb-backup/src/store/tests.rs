@@ -1,0 +1,146 @@
+//! Every kind of store runs the conformance suite; then what happens when a store lies.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use object_store::memory::InMemory;
+use reddb_file::Epoch;
+use reddb_file::archive::ArchiveKey;
+
+use super::error::{StoreError, StoreErrorKind};
+use super::fault::{FaultStore, Faults, Op};
+use super::open::{OpenMode, PlainHttp, StoreSettings};
+use super::probe::ProbeError;
+use super::{Created, RetryPolicy, Store, conformance};
+
+fn faulty(attempts_max: u32) -> (Store, Faults) {
+    let (faulty, faults) = FaultStore::new(Arc::new(InMemory::new()));
+    let retry = RetryPolicy { attempts_max, ..RetryPolicy::once() };
+    (Store::new(Arc::new(faulty), "some/prefix", "faulty").with_retry(retry), faults)
+}
+
+fn claim() -> ArchiveKey {
+    ArchiveKey::EpochClaim(Epoch::new(1))
+}
+
+const OURS: Bytes = Bytes::from_static(b"ours");
+
+#[tokio::test]
+async fn memory_conforms() {
+    let url = "memory://conformance/deep/prefix".parse().unwrap();
+    let store = Store::open(&url, &StoreSettings::default(), OpenMode::MustExist).unwrap();
+    conformance::run(&store).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_local_directory_conforms() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("file://{}/new/archive", directory.path().display()).parse().unwrap();
+    assert!(Store::open(&url, &StoreSettings::default(), OpenMode::MustExist).is_err());
+    let store = Store::open(&url, &StoreSettings::default(), OpenMode::Create).unwrap();
+    conformance::run(&store).await.unwrap();
+}
+
+/// `REDDB_TEST_S3_URL` names the bucket, `REDDB_TEST_S3_ENDPOINT` the service; keys come from `AWS_*`.
+#[tokio::test]
+async fn s3_conforms() {
+    let Ok(url) = std::env::var("REDDB_TEST_S3_URL") else {
+        println!("skipped: REDDB_TEST_S3_URL is not set, no S3 service to test against");
+        return;
+    };
+    let settings = StoreSettings {
+        endpoint: std::env::var("REDDB_TEST_S3_ENDPOINT").ok(),
+        plain_http: PlainHttp::Allow,
+        ..StoreSettings::default()
+    };
+    let url = format!("{}/conformance-{}", url.trim_end_matches('/'), uuid::Uuid::new_v4());
+    let store = Store::open(&url.parse().unwrap(), &settings, OpenMode::MustExist).unwrap();
+    conformance::run(&store).await.unwrap();
+}
+
+#[tokio::test]
+async fn memories_of_one_name_are_one_store() {
+    let open = |url: &str| Store::open(&url.parse().unwrap(), &StoreSettings::default(), OpenMode::Create).unwrap();
+    open("memory://shared-name/a").put_create_only(&claim(), OURS).await.unwrap();
+    assert_eq!(open("memory://shared-name/a").get_bounded(&claim(), 4).await.unwrap(), OURS);
+    assert!(!open("memory://other-name/a").exists(&claim()).await.unwrap());
+    assert!(!open("memory://shared-name/b").exists(&claim()).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_found_to_have_been_a_success() {
+    let (store, faults) = faulty(1);
+    faults.lose_answer_next();
+    assert_eq!(store.put_create_only(&claim(), OURS).await.unwrap(), Created::Found);
+}
+
+#[tokio::test]
+async fn a_lie_about_an_object_that_is_absent_is_seen_and_tried_again() {
+    let (store, faults) = faulty(2);
+    faults.lie_already_exists_next();
+    assert_eq!(store.put_create_only(&claim(), OURS).await.unwrap(), Created::New);
+    assert_eq!(store.get_bounded(&claim(), 4).await.unwrap(), OURS);
+    let (store, faults) = faulty(1);
+    faults.lie_already_exists_next();
+    let error = store.put_create_only(&claim(), OURS).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Retry, "{error}");
+}
+
+#[tokio::test]
+async fn transient_failures_are_retried_and_final_ones_are_not() {
+    let (store, faults) = faulty(3);
+    for op in [Op::Put, Op::Put, Op::Get, Op::Get, Op::Head, Op::List, Op::List, Op::Delete] {
+        faults.fail_next(op);
+    }
+    store.put_overwrite(&claim(), OURS).await.unwrap();
+    assert_eq!(store.get_bounded(&claim(), 4).await.unwrap(), OURS);
+    assert_eq!(store.head(&claim()).await.unwrap(), 4);
+    assert_eq!(store.list("epochs").await.unwrap().len(), 1);
+    store.delete(&claim()).await.unwrap();
+    let before = faults.requests().len();
+    assert_eq!(store.head(&claim()).await.unwrap_err().kind(), StoreErrorKind::NotFound);
+    assert_eq!(faults.requests().len(), before + 1, "an absent object is asked for once");
+    assert_eq!(store.requests().failures, 8);
+}
+
+#[tokio::test]
+async fn an_offline_store_is_unavailable_and_says_how_often_it_was_asked() {
+    let (store, faults) = faulty(3);
+    faults.go_offline();
+    let error = store.list("wal").await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable { attempts: 3, .. }), "{error}");
+    assert!(store.probe().await.is_err());
+    faults.go_online();
+    store.probe().await.unwrap();
+    assert!(store.list("").await.unwrap().is_empty(), "the probe cleans up");
+}
+
+#[tokio::test]
+async fn the_probe_catches_stores_that_cannot_fence() {
+    let (store, faults) = faulty(2);
+    faults.ignore_create_only();
+    assert!(matches!(store.probe().await, Err(ProbeError::CreateOnlyNotEnforced)));
+    let (store, faults) = faulty(2);
+    faults.hide_from_lists("probe");
+    assert!(matches!(store.probe().await, Err(ProbeError::ListInconsistent)));
+    let (store, faults) = faulty(2);
+    faults.lose_answer_next();
+    faults.lie_already_exists_next();
+    store.probe().await.unwrap();
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn symbolic_links_in_a_local_archive_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::write(outside.path().join("00000000000000000001.json"), "secret").unwrap();
+    let url = format!("file://{}", directory.path().display()).parse().unwrap();
+    let store = Store::open(&url, &StoreSettings::default(), OpenMode::Create).unwrap();
+    std::os::unix::fs::symlink(outside.path(), directory.path().join("epochs")).unwrap();
+    let refused = |error: StoreError| matches!(error, StoreError::SymbolicLink { .. });
+    assert!(store.get_bounded(&claim(), 100).await.is_err_and(refused));
+    assert!(store.put_overwrite(&claim(), OURS).await.is_err_and(refused));
+    assert!(store.delete(&claim()).await.is_err_and(refused));
+    assert_eq!(std::fs::read(outside.path().join("00000000000000000001.json")).unwrap(), b"secret");
+}

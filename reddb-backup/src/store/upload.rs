@@ -1,0 +1,149 @@
+//! Local files into content-addressed objects, in bounded memory.
+//!
+//! A file up to [`PART_BYTES`] is one write; a larger one goes in parts of that size. The file is hashed while it is
+//! read: an object whose bytes are not what its name says is never completed, and its size is asked for afterwards.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use object_store::{MultipartUpload, ObjectStoreExt as _, PutMode, PutPayload};
+use reddb_file::archive::{ArchiveKey, Sha256Digest};
+use sha2::{Digest as _, Sha256};
+use tokio::fs::File;
+use tokio::io::AsyncReadExt as _;
+
+use super::error::{Operation, StoreError};
+use super::object::Store;
+
+/// The size of a part of a large object, in bytes. At least 5 MiB for S3.
+pub(super) const PART_BYTES: usize = 8 * 1024 * 1024;
+
+impl Store {
+    /// Writes the file at `path` as the object named by its content. `sent` is told of each part's size.
+    ///
+    /// # Errors
+    /// [`StoreError::LocalFile`] where the file is not the one that was hashed before, or any other [`StoreError`].
+    pub async fn put_object_file(
+        &self,
+        digest: Sha256Digest,
+        file_bytes: u64,
+        path: &Path,
+        sent: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<(), StoreError> {
+        let key = ArchiveKey::Object(digest);
+        let name = key.to_string();
+        let mut failed = 0;
+        loop {
+            let attempt = Attempt { store: self, name: &name, digest, file_bytes, path };
+            let Err(error) = attempt.run(sent).await? else { break };
+            failed += 1;
+            self.again(&name, Operation::Put, failed, error).await?;
+        }
+        let got_bytes = self.head(&key).await?;
+        if got_bytes == file_bytes {
+            Ok(())
+        } else {
+            Err(StoreError::Length { key: name, expected_bytes: file_bytes, got_bytes })
+        }
+    }
+}
+
+struct Attempt<'a> {
+    store: &'a Store,
+    name: &'a str,
+    digest: Sha256Digest,
+    file_bytes: u64,
+    path: &'a Path,
+}
+
+impl Attempt<'_> {
+    /// The outer error is final, the inner one is the store's.
+    async fn run(&self, sent: &(dyn Fn(u64) + Send + Sync)) -> Result<Result<(), object_store::Error>, StoreError> {
+        let mut file = File::open(self.path).await.map_err(|source| self.local(source))?;
+        let key = self.store.path(self.name)?;
+        let mut hash = Sha256::new();
+        let first = self.read_part(&mut file, &mut hash).await?;
+        if (first.len() as u64) >= self.file_bytes {
+            self.check(first.len() as u64, hash)?;
+            let bytes = first.len() as u64;
+            let put = self.store.inner.put_opts(&key, PutPayload::from_bytes(first), PutMode::Overwrite.into());
+            if let Err(error) = put.await {
+                return Ok(Err(error));
+            }
+            self.store.counters.sent(bytes);
+            sent(bytes);
+            return Ok(Ok(()));
+        }
+        let mut upload = match self.store.inner.put_multipart(&key).await {
+            Ok(upload) => AbortOnDrop(Some(upload)),
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut part = first;
+        let mut total_bytes = 0;
+        while !part.is_empty() {
+            let bytes = part.len() as u64;
+            total_bytes += bytes;
+            if let Err(error) = upload.put_part(part).await {
+                return Ok(Err(error));
+            }
+            self.store.counters.sent(bytes);
+            sent(bytes);
+            part = self.read_part(&mut file, &mut hash).await?;
+        }
+        self.check(total_bytes, hash)?;
+        Ok(upload.complete().await)
+    }
+
+    async fn read_part(&self, file: &mut File, hash: &mut Sha256) -> Result<Bytes, StoreError> {
+        let mut part = Vec::new();
+        let read = file.take(PART_BYTES as u64).read_to_end(&mut part).await;
+        read.map_err(|source| self.local(source))?;
+        hash.update(&part);
+        Ok(part.into())
+    }
+
+    fn check(&self, read_bytes: u64, hash: Sha256) -> Result<(), StoreError> {
+        let found = Sha256Digest::finish(hash);
+        if read_bytes == self.file_bytes && found == self.digest {
+            return Ok(());
+        }
+        let detail =
+            format!("it changed while it was read: {found}, {read_bytes} bytes, where {} was expected", self.digest);
+        Err(self.local(std::io::Error::other(detail)))
+    }
+
+    fn local(&self, source: std::io::Error) -> StoreError {
+        StoreError::LocalFile { path: self.path.display().to_string(), source }
+    }
+}
+
+/// Tells the store to forget an upload's parts where it is not completed, also when the caller gives up half-way.
+struct AbortOnDrop(Option<Box<dyn MultipartUpload>>);
+
+impl AbortOnDrop {
+    async fn put_part(&mut self, part: Bytes) -> Result<(), object_store::Error> {
+        match &mut self.0 {
+            Some(upload) => upload.put_part(PutPayload::from_bytes(part)).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn complete(mut self) -> Result<(), object_store::Error> {
+        let Some(upload) = &mut self.0 else { return Ok(()) };
+        upload.complete().await?;
+        self.0 = None;
+        Ok(())
+    }
+}
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        if let (Some(mut upload), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move {
+                if let Err(error) = upload.abort().await {
+                    tracing::debug!(%error, "an unfinished upload could not be aborted; the store's own rules must expire it");
+                }
+            });
+        }
+    }
+}
