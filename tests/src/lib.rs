@@ -1,1 +1,1 @@
-//! Placeholder.
+//! Whole-process tests: see the `tests` folder beside this one.
