@@ -23,7 +23,7 @@ mod state;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use slot::{SLOT_BYTES, SlotError, decode_slot, encode_slot};
+pub use slot::{CONTROL_MAGIC, SLOT_BYTES, Slot, SlotError, decode_slot, encode_slot};
 pub use state::{ControlState, ControlStateError, RestoredFrom, Shutdown, TtlMode, UnknownTtlMode};
 
 use crate::durable;
@@ -81,15 +81,15 @@ pub enum ControlError {
 /// What both slots of a control file hold: for `inspect`.
 #[derive(Clone, Debug)]
 pub struct ControlSlots {
-    /// Sequence and state of slot 0 and of slot 1, or what is wrong with them.
-    pub slots: [Result<(u64, ControlState), SlotError>; 2],
+    /// Slot 0 and slot 1, or what is wrong with them.
+    pub slots: [Result<Slot, SlotError>; 2],
 }
 
 impl ControlSlots {
-    /// The newest valid state with its sequence.
+    /// The newest valid slot.
     #[must_use]
-    pub fn newest(&self) -> Option<&(u64, ControlState)> {
-        self.slots.iter().flatten().max_by_key(|(sequence, _)| *sequence)
+    pub fn newest(&self) -> Option<&Slot> {
+        self.slots.iter().flatten().max_by_key(|slot| slot.sequence)
     }
 }
 
@@ -130,7 +130,7 @@ impl ControlFile {
     /// [`ControlError::Missing`], `BothSlotsBad` and `Io`.
     pub fn open(vfs: &dyn Vfs, dir: &Path, cluster: ClusterId) -> Result<Self, ControlError> {
         let path = control_path(dir);
-        let (sequence, state) = newest(read_slots(vfs, dir, cluster)?, &path)?;
+        let Slot { sequence, state, .. } = newest(read_slots(vfs, dir, cluster)?, &path)?;
         let file = vfs.open(&path, OpenMode::ReadWrite)?;
         let mut control = Self { file, cluster, sequence, state: state.clone() };
         control.put(sequence, &state)?;
@@ -167,7 +167,7 @@ impl ControlFile {
 /// # Errors
 /// [`ControlError::Missing`], `BothSlotsBad` and `Io`.
 pub fn read(vfs: &dyn Vfs, dir: &Path, cluster: ClusterId) -> Result<ControlState, ControlError> {
-    newest(read_slots(vfs, dir, cluster)?, &control_path(dir)).map(|(_, state)| state)
+    newest(read_slots(vfs, dir, cluster)?, &control_path(dir)).map(|slot| slot.state)
 }
 
 /// Both slots of the control file of `dir`, without judging them.
@@ -192,19 +192,19 @@ pub fn decode_slots(contents: &[u8], cluster: Option<ClusterId>) -> ControlSlots
     let slot = |index: u64, start: usize| {
         let bytes = contents.get(start..).unwrap_or_default();
         let bytes = bytes.get(..SLOT_BYTES).unwrap_or(bytes);
-        let (sequence, found, state) = decode_slot(bytes)?;
-        if sequence % 2 != index {
-            return Err(SlotError::WrongSlot { sequence });
+        let slot = decode_slot(bytes)?;
+        if slot.sequence % 2 != index {
+            return Err(SlotError::WrongSlot { sequence: slot.sequence });
         }
         match cluster {
-            Some(expected) if expected != found => Err(SlotError::Cluster { expected, found }),
-            _ => Ok((sequence, state)),
+            Some(expected) if expected != slot.cluster => Err(SlotError::Cluster { expected, found: slot.cluster }),
+            _ => Ok(slot),
         }
     };
     ControlSlots { slots: [slot(0, 0), slot(1, SLOT_BYTES)] }
 }
 
-fn newest(slots: ControlSlots, path: &Path) -> Result<(u64, ControlState), ControlError> {
+fn newest(slots: ControlSlots, path: &Path) -> Result<Slot, ControlError> {
     if let Some(newest) = slots.newest() {
         return Ok(newest.clone());
     }

@@ -21,6 +21,9 @@ use crate::vfs::{Vfs, VfsError, read_small_file};
 /// The version of the data directory that this program reads and writes.
 pub const DIRECTORY_FORMAT: u32 = 1;
 
+/// How an identity file begins; the version follows.
+pub const IDENTITY_PREFIX: &str = "reddb identity ";
+
 /// A data directory's identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Identity {
@@ -78,7 +81,7 @@ impl Identity {
     /// The file's contents.
     #[must_use]
     pub fn encode(&self) -> String {
-        let body = format!("reddb identity {DIRECTORY_FORMAT}\ncluster {}\nnode {}\n", self.cluster, self.node);
+        let body = format!("{IDENTITY_PREFIX}{DIRECTORY_FORMAT}\ncluster {}\nnode {}\n", self.cluster, self.node);
         let crc = crc32fast::hash(body.as_bytes());
         format!("{body}crc32 {crc:08x}\n")
     }
@@ -95,7 +98,7 @@ impl Identity {
             return Err(damaged("its checksum does not match"));
         }
         let mut lines = body.lines();
-        let version = lines.next().and_then(|line| line.strip_prefix("reddb identity "));
+        let version = lines.next().and_then(|line| line.strip_prefix(IDENTITY_PREFIX));
         let version: u32 =
             version.and_then(|text| text.parse().ok()).ok_or_else(|| damaged("its first line is wrong"))?;
         if version != DIRECTORY_FORMAT {

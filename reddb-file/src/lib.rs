@@ -16,6 +16,7 @@ pub mod durable;
 mod fields;
 pub mod identity;
 pub mod ids;
+pub mod inspect;
 pub mod layout;
 pub mod limits;
 pub mod lock;

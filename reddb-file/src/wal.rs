@@ -14,17 +14,27 @@
 //! * Segments are cut off at the old end only, oldest first.
 
 mod batch;
+mod classify;
+mod describe;
 mod error;
 mod format;
 mod pool;
 mod reader;
 mod recover;
+mod scan;
+mod segment;
+mod verify;
+mod window;
 mod writer;
 
 pub use batch::{BatchBuilder, BatchError};
+pub use classify::{BadBatch, Corruption, CorruptionReason};
+pub use describe::{DescribeError, SegmentDescription, SegmentEnd, describe_segment};
 pub use error::{WalError, WalReadError};
-pub use format::{BatchHeader, BatchHeaderError, Salt, SegmentHeader, SegmentHeaderError};
+pub use format::{BatchHeader, BatchHeaderError, SEGMENT_MAGIC, Salt, SegmentHeader, SegmentHeaderError};
 pub use pool::{FillProgress, PoolOptions, SegmentPool};
 pub use reader::{WalBatch, WalReader};
-pub use recover::{Corruption, CorruptionReason, RecoverError, RecoveredLog, Recovery, Verdict, recover};
-pub use writer::{PruneSummary, SaltSource, SegmentInfo, WalWriter};
+pub use recover::{RecoverError, RecoveredLog, Recovery, Verdict, recover};
+pub use segment::SegmentInfo;
+pub use verify::BatchFault;
+pub use writer::{PruneSummary, SaltSource, WalWriter};

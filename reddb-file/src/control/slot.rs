@@ -12,7 +12,8 @@ use super::state::{ControlState, ControlStateError, Payload};
 pub const SLOT_BYTES: usize = 4096;
 pub(super) const SLOT_BYTES_U64: u64 = 4096;
 
-const MAGIC: [u8; 8] = *b"RedDBctl";
+/// How a slot that was written begins.
+pub const CONTROL_MAGIC: [u8; 8] = *b"RedDBctl";
 const FORMAT: u32 = 1;
 const PAYLOAD_VERSION: u16 = 1;
 const HEADER_BYTES: usize = 8 + 4 + 4 + 8 + 16;
@@ -92,7 +93,7 @@ pub fn encode_slot(sequence: u64, cluster: ClusterId, state: &ControlState) -> R
         .filter(|_| HEADER_BYTES + payload.len() <= CRC_AT)
         .ok_or(ControlError::Encode(SlotError::Padding))?;
     let mut slot = [0; SLOT_BYTES];
-    slot[0..8].copy_from_slice(&MAGIC);
+    slot[0..8].copy_from_slice(&CONTROL_MAGIC);
     slot[8..12].copy_from_slice(&FORMAT.to_le_bytes());
     slot[12..16].copy_from_slice(&length.to_le_bytes());
     slot[16..24].copy_from_slice(&sequence.to_le_bytes());
@@ -103,11 +104,22 @@ pub fn encode_slot(sequence: u64, cluster: ClusterId, state: &ControlState) -> R
     Ok(slot)
 }
 
-/// The sequence, cluster and state in a slot.
+/// What a valid slot holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Its number, from 1: the higher one is the newer.
+    pub sequence: u64,
+    /// The cluster that it belongs to.
+    pub cluster: ClusterId,
+    /// The state.
+    pub state: ControlState,
+}
+
+/// Decodes a slot.
 ///
 /// # Errors
 /// Any [`SlotError`] but `WrongSlot`, `Cluster` and `SequenceExhausted`.
-pub fn decode_slot(bytes: &[u8]) -> Result<(u64, ClusterId, ControlState), SlotError> {
+pub fn decode_slot(bytes: &[u8]) -> Result<Slot, SlotError> {
     let slot: &[u8; SLOT_BYTES] =
         bytes.try_into().map_err(|_| SlotError::Truncated { found_bytes: bytes.len() as u64 })?;
     if slot.iter().all(|byte| *byte == 0) {
@@ -118,7 +130,7 @@ pub fn decode_slot(bytes: &[u8]) -> Result<(u64, ClusterId, ControlState), SlotE
         return Err(SlotError::Checksum);
     }
     let mut fields = Fields(covered);
-    if fields.take() != MAGIC {
+    if fields.take() != CONTROL_MAGIC {
         return Err(SlotError::Magic);
     }
     let format = u32::from_le_bytes(fields.take());
@@ -137,5 +149,5 @@ pub fn decode_slot(bytes: &[u8]) -> Result<(u64, ClusterId, ControlState), SlotE
     }
     let state = ControlState::from(codec::decode::<Payload>(PAYLOAD_VERSION, payload)?);
     state.check()?;
-    Ok((sequence, cluster, state))
+    Ok(Slot { sequence, cluster, state })
 }

@@ -48,7 +48,8 @@ const _: () = assert!(BLOCK == BLOCK_BYTES as usize && BLOCK_U64 == BLOCK_BYTES 
 const _: () = assert!(BATCH_HEADER == BATCH_HEADER_BYTES as usize, "one batch header size");
 const _: () = assert!(BATCH_HEADER == 4 + 4 + 8 + 8 + 32 + 4 + 4, "the fields fill the batch header");
 
-const SEGMENT_MAGIC: [u8; 8] = *b"RedDBwal";
+/// How a segment begins.
+pub const SEGMENT_MAGIC: [u8; 8] = *b"RedDBwal";
 const SEGMENT_FORMAT: u32 = 1;
 const SEGMENT_CRC_AT: usize = BLOCK - 4;
 const BATCH_MAGIC: [u8; 4] = *b"RBat";

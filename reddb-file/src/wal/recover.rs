@@ -1,12 +1,30 @@
-//! Where the log ends.
-use crate::control::ControlState;
-use crate::ids::{ClusterId, Lsn};
-use crate::mark::TimedMark;
-use crate::vfs::{Vfs, VfsError};
+//! Opening the log at start: read every segment, let [`super::classify`] judge, then make the disk hold what was read.
+//!
+//! What can be read after a crash is not yet what the disk holds: after a kill or a failed sync, a batch may be in the page
+//! cache only, and a sync of today does not write pages that yesterday's failed sync marked clean. So, unless the last
+//! process said that it ended in order, the last segment's valid batches are written again, into another file, under a new
+//! salt; it is synced and renamed over before anyone sees them. The segments before need no such thing: a segment is begun
+//! only after the last batch of the one before it has been synced.
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Salt, SegmentInfo, SegmentPool, WalError};
+use crate::control::{ControlState, Shutdown};
+use crate::durable::{parent_dir, remove_temporaries};
+use crate::ids::{ClusterId, Lsn, TimelineId};
+use crate::layout::{parse_segment_name, timeline_dir, wal_dir};
+use crate::limits::BATCH_HEADER_BYTES;
+use crate::mark::TimedMark;
+use crate::vfs::{EntryKind, OpenMode, Vfs, VfsError};
+
+use super::classify::{Classification, Corruption, FoundSegment, classify, marks};
+use super::error::WalError;
+use super::format::{BLOCK_U64, BatchHeader, Salt, SegmentHeader};
+use super::pool::SegmentPool;
+use super::scan::{SegmentScan, scan_segment};
+use super::segment::SegmentInfo;
+use super::verify::BatchFault;
+use super::window::{RawBatchError, Window};
 
 /// What recovery found at the end of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,25 +44,39 @@ pub enum Verdict {
 
 /// The log as recovery leaves it, for [`super::WalWriter::open`].
 #[derive(Clone, Debug)]
-pub struct RecoveredLog {}
+pub struct RecoveredLog {
+    pub(super) cluster: ClusterId,
+    pub(super) timeline: TimelineId,
+    pub(super) end: TimedMark,
+    pub(super) segments: Vec<SegmentInfo>,
+    /// Where appending goes on in the last segment, if there is one.
+    pub(super) tail: Option<Tail>,
+}
+
+/// Where appending goes on in the last segment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tail {
+    pub(super) salt: Salt,
+    pub(super) end_offset: u64,
+}
 
 impl RecoveredLog {
-    /// Where the log ends.
+    /// Where the log ends: durable.
     #[must_use]
     pub fn end(&self) -> TimedMark {
-        unimplemented!("being written")
+        self.end
     }
 
     /// The segments, oldest first.
     #[must_use]
     pub fn segments(&self) -> &[SegmentInfo] {
-        &[]
+        &self.segments
     }
 
-    /// The log's first record that is still here; none where it is empty.
+    /// The log's first record that is still here; none where it holds none.
     #[must_use]
     pub fn first_lsn(&self) -> Option<Lsn> {
-        unimplemented!("being written")
+        self.segments.first().filter(|info| !info.is_empty()).map(|info| info.first_lsn)
     }
 }
 
@@ -57,49 +89,152 @@ pub struct Recovery {
     pub log: RecoveredLog,
 }
 
-/// Damage that is not a torn tail.
-#[derive(Clone, Debug)]
-pub struct Corruption {
-    /// The segment, or the directory where a segment is missing.
-    pub segment: PathBuf,
-    /// Where in it.
-    pub offset: u64,
-    /// The first record that is damaged or missing.
-    pub lsn: Lsn,
-    /// What is wrong.
-    pub reason: CorruptionReason,
-}
-
-/// What is wrong.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum CorruptionReason {}
-
 /// A log that cannot be opened.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RecoverError {
     /// The log is damaged; nothing was changed.
-    #[error("corrupt")]
-    Corrupt(Corruption),
-    /// Preparing a segment failed.
+    #[error("the log is corrupt: {0}")]
+    Corrupt(#[from] Corruption),
+    /// The last segment could not be read the second time as it was the first time.
+    #[error("{} changed while it was being recovered (offset {offset}): check the disk", segment.display())]
+    Unstable {
+        /// The segment.
+        segment: PathBuf,
+        /// Where in it.
+        offset: u64,
+    },
+    /// Preparing a segment failed; nothing was lost, and recovery may be tried again.
     #[error(transparent)]
     Wal(#[from] WalError),
-    /// The file system failed.
+    /// The file system failed; nothing was lost, and recovery may be tried again.
     #[error(transparent)]
     Io(#[from] VfsError),
 }
 
-/// Recovers the log of the control state's timeline in the data directory `dir`, using its marks (durable, archived,
-/// checkpoint), `timeline_begin` and `shutdown`. An empty log is one that begins at `timeline_begin` after `durable`.
+/// Recovers the log of the control state's timeline in the data directory `dir`.
+///
+/// Uses the state's `timeline`, `timeline_begin`, `shutdown` and its durable, archived and checkpoint marks, each of which the
+/// log must contain or reach. A log without segments is one that has not begun: then `durable` must be the position just before
+/// `timeline_begin`, and the log continues it. Writes nothing before it has judged; `salt` must be random, as every salt.
 ///
 /// # Errors
-/// Any [`RecoverError`].
+/// [`RecoverError::Corrupt`], naming the segment, the offset, the LSN and what to do; `Wal` and `Io`.
 pub fn recover(
-    _vfs: &Arc<dyn Vfs>,
-    _dir: &Path,
-    _cluster: ClusterId,
-    _control: &ControlState,
-    _pool: &SegmentPool,
-    _salt: Salt,
+    vfs: &Arc<dyn Vfs>,
+    dir: &Path,
+    cluster: ClusterId,
+    control: &ControlState,
+    pool: &SegmentPool,
+    salt: Salt,
 ) -> Result<Recovery, RecoverError> {
-    unimplemented!("being written")
+    let log_dir = timeline_dir(dir, control.timeline);
+    let mut found = find_segments(vfs.as_ref(), &log_dir, control)?;
+    if let Some(last) = found.last_mut()
+        && let Ok(scan) = &last.scan
+    {
+        last.later = scan.find_later(vfs.as_ref(), &last.path)?;
+    }
+    let torn = match classify(&log_dir, cluster, control, &found) {
+        Classification::Corrupt(corruption) => return Err(corruption.into()),
+        Classification::Empty | Classification::Clean => None,
+        Classification::TornTail { offset, lsn } => Some((offset, lsn)),
+    };
+    if vfs.metadata(&log_dir)?.is_some() {
+        remove_temporaries(vfs.as_ref(), &log_dir)?;
+    }
+    let mut log = RecoveredLog {
+        cluster,
+        timeline: control.timeline,
+        end: control.durable,
+        segments: found.iter().filter_map(segment_info).collect(),
+        tail: None,
+    };
+    let last = found.last().and_then(|last| Some((last, last.scan.as_ref().ok()?)));
+    if let Some((last, scan)) = last {
+        log.end = scan.end;
+        log.tail = Some(Tail { salt: scan.header.salt, end_offset: scan.end_offset });
+        if control.shutdown == Shutdown::Unclean || torn.is_some() {
+            let file_bytes = rewrite(vfs.as_ref(), dir, &last.path, scan, pool, salt)?;
+            log.tail = Some(Tail { salt, end_offset: scan.end_offset });
+            if let Some(info) = log.segments.last_mut() {
+                info.file_bytes = file_bytes;
+            }
+        }
+    }
+    let verdict = match (torn, last) {
+        (Some((offset, lsn)), Some((last, _))) => Verdict::TornTail { segment: last.path.clone(), offset, lsn },
+        _ => Verdict::Clean,
+    };
+    Ok(Recovery { verdict, log })
+}
+
+fn find_segments(vfs: &dyn Vfs, log_dir: &Path, control: &ControlState) -> Result<Vec<FoundSegment>, VfsError> {
+    if vfs.metadata(log_dir)?.is_none() {
+        return Ok(Vec::new());
+    }
+    let lsns = marks(control).map(|(_, mark)| mark.lsn);
+    let mut found = Vec::new();
+    for entry in vfs.list(log_dir)? {
+        let Some(named_lsn) = parse_segment_name(&entry.name).filter(|_| entry.kind == EntryKind::File) else {
+            continue;
+        };
+        let path = log_dir.join(&entry.name);
+        let scan = scan_segment(vfs, &path, &lsns)?;
+        found.push(FoundSegment { path, named_lsn, scan, later: None });
+    }
+    Ok(found)
+}
+
+fn segment_info(found: &FoundSegment) -> Option<SegmentInfo> {
+    let scan = found.scan.as_ref().ok()?;
+    Some(SegmentInfo {
+        path: found.path.clone(),
+        epoch: scan.header.epoch,
+        first_lsn: scan.header.first_lsn,
+        last_lsn: scan.end.lsn,
+        file_bytes: scan.file_bytes,
+    })
+}
+
+/// Writes the segment's valid batches into another file under a new salt, and renames that over it. Returns the new size.
+fn rewrite(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    path: &Path,
+    scan: &SegmentScan,
+    pool: &SegmentPool,
+    salt: Salt,
+) -> Result<u64, RecoverError> {
+    let taken = pool.take(scan.end_offset)?;
+    let header = SegmentHeader { salt, ..scan.header.clone() };
+    let target = vfs.open(&taken.path, OpenMode::ReadWrite)?;
+    target.write_at(&header.encode().map_err(WalError::from)?, 0)?;
+    let mut source = Window::new(vfs.open(path, OpenMode::Read)?, scan.file_bytes);
+    let mut offset = BLOCK_U64;
+    while offset < scan.end_offset {
+        let unstable = |_: BatchFault| RecoverError::Unstable { segment: path.to_owned(), offset };
+        let read = source.batch_header(offset, &scan.header.salt).and_then(|header| {
+            let batch = source.batch_records(offset, header)?;
+            if scan.header.salt.crc(&batch.records) == batch.header.records_crc {
+                Ok(batch)
+            } else {
+                Err(RawBatchError::Fault(BatchFault::RecordsChecksum))
+            }
+        });
+        let batch = match read {
+            Ok(batch) => batch,
+            Err(RawBatchError::Io(error)) => return Err(error.into()),
+            Err(RawBatchError::Fault(fault)) => return Err(unstable(fault)),
+        };
+        let file_bytes = batch.header.file_bytes();
+        let header = BatchHeader { records_crc: salt.crc(&batch.records), ..batch.header };
+        target.write_at(&header.encode(&salt).map_err(WalError::from)?, offset)?;
+        target.write_at(&batch.records, offset + u64::from(BATCH_HEADER_BYTES))?;
+        offset += file_bytes;
+    }
+    target.sync_all()?;
+    vfs.rename(&taken.path, path)?;
+    vfs.sync_dir(parent_dir(path))?;
+    vfs.sync_dir(&wal_dir(dir))?;
+    Ok(taken.file_bytes)
 }
