@@ -54,7 +54,7 @@ pub struct Corruption {
     /// The first record that is damaged or missing.
     pub lsn: Lsn,
     /// What is wrong.
-    pub reason: CorruptionReason,
+    pub reason: Box<CorruptionReason>,
 }
 
 /// What is wrong.
@@ -239,7 +239,7 @@ fn judge(
             segment: dir.to_owned(),
             offset: 0,
             lsn: control.timeline_begin,
-            reason: CorruptionReason::NoSegments { durable: control.durable.lsn },
+            reason: Box::new(CorruptionReason::NoSegments { durable: control.durable.lsn }),
         }),
     }
 }
@@ -249,7 +249,12 @@ fn check_header<'a>(
     cluster: ClusterId,
     control: &ControlState,
 ) -> Result<&'a SegmentScan, Corruption> {
-    let corrupt = |reason| Corruption { segment: segment.path.clone(), offset: 0, lsn: segment.named_lsn, reason };
+    let corrupt = |reason| Corruption {
+        segment: segment.path.clone(),
+        offset: 0,
+        lsn: segment.named_lsn,
+        reason: Box::new(reason),
+    };
     let scan = segment.scan.as_ref().map_err(|error| corrupt(CorruptionReason::Header(error.clone())))?;
     let header = &scan.header;
     if (header.cluster, header.timeline) != (cluster, control.timeline) {
@@ -263,7 +268,8 @@ fn check_header<'a>(
 }
 
 fn check_begin(segment: &FoundSegment, scan: &SegmentScan, control: &ControlState) -> Result<(), Corruption> {
-    let corrupt = |lsn, reason| Err(Corruption { segment: segment.path.clone(), offset: 0, lsn, reason });
+    let corrupt =
+        |lsn, reason| Err(Corruption { segment: segment.path.clone(), offset: 0, lsn, reason: Box::new(reason) });
     let (first, begin) = (scan.header.first_lsn, control.timeline_begin);
     if first < begin {
         return corrupt(first, CorruptionReason::BeforeTimeline { first, begin });
@@ -287,9 +293,16 @@ fn check_join(before: (&FoundSegment, &SegmentScan), next: (&FoundSegment, &Segm
             CorruptionReason::Overlap { end: end.lsn, next: header.first_lsn }
         };
         let lsn = expected.min(header.first_lsn);
-        return Err(Corruption { segment: before.0.path.clone(), offset: before.1.end_offset, lsn, reason });
+        return Err(Corruption {
+            segment: before.0.path.clone(),
+            offset: before.1.end_offset,
+            lsn,
+            reason: Box::new(reason),
+        });
     }
-    let corrupt = |reason| Err(Corruption { segment: next.0.path.clone(), offset: 0, lsn: header.first_lsn, reason });
+    let corrupt = |reason| {
+        Err(Corruption { segment: next.0.path.clone(), offset: 0, lsn: header.first_lsn, reason: Box::new(reason) })
+    };
     if header.chain_before != end.chain {
         return corrupt(CorruptionReason::ChainBreak { expected: end.chain, found: header.chain_before });
     }
@@ -310,12 +323,12 @@ fn check_marks(segment: &FoundSegment, scan: &SegmentScan, control: &ControlStat
                 segment: segment.path.clone(),
                 offset: 0,
                 lsn: mark.lsn,
-                reason: CorruptionReason::MarkDisagrees {
+                reason: Box::new(CorruptionReason::MarkDisagrees {
                     mark: name,
                     lsn: mark.lsn,
                     expected: mark.chain,
                     found: found.chain,
-                },
+                }),
             });
         }
     }
@@ -324,7 +337,7 @@ fn check_marks(segment: &FoundSegment, scan: &SegmentScan, control: &ControlStat
 
 fn judge_tail(last: &FoundSegment, scan: &SegmentScan, control: &ControlState) -> Result<Classification, Corruption> {
     let (offset, lsn) = (scan.end_offset, scan.end.lsn.next().unwrap_or(Lsn::MAX));
-    let corrupt = |reason| Err(Corruption { segment: last.path.clone(), offset, lsn, reason });
+    let corrupt = |reason| Err(Corruption { segment: last.path.clone(), offset, lsn, reason: Box::new(reason) });
     let known = marks(control).into_iter().find(|(_, mark)| mark.lsn > scan.end.lsn);
     if let Some((mark, known)) = known {
         return corrupt(CorruptionReason::BelowMark { stop: (&scan.stop).into(), mark, known: known.lsn });

@@ -101,7 +101,7 @@ pub(super) struct Taken {
     pub(super) file_bytes: u64,
 }
 
-const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 impl SegmentPool {
     /// Opens the pool of the data directory `dir`, making `<dir>/wal` where it is missing. Half-filled spares and spares of
@@ -111,7 +111,8 @@ impl SegmentPool {
     /// [`WalError::SegmentBytes`] and `Io`.
     pub fn open(vfs: Arc<dyn Vfs>, dir: &Path, options: PoolOptions) -> Result<Arc<Self>, WalError> {
         let segment_bytes = options.segment_bytes;
-        if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&segment_bytes) || segment_bytes % BLOCK_U64 != 0 {
+        if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&segment_bytes) || !segment_bytes.is_multiple_of(BLOCK_U64)
+        {
             return Err(WalError::SegmentBytes { segment_bytes });
         }
         let wal_dir = wal_dir(dir);
