@@ -15,5 +15,6 @@
 
 pub mod codec;
 pub mod epochs;
+pub mod restore;
 pub mod source;
 pub mod store;
