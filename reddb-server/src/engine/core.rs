@@ -9,6 +9,7 @@
 //! Memory is bounded because a full memtable is sealed only while fewer than [`MEMTABLES_SEALED_MAX`] wait to be flushed and
 //! level 0 has fewer than [`L0_RUNS_MAX`] runs; the thread that applies waits for that.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -48,14 +49,24 @@ struct Writer {
     mark: AppliedMark,
     /// The last record whose mark was put into a memtable; what is older is in tables.
     marked: Lsn,
-    /// The last record in a sealed memtable.
-    sealed_mark: AppliedMark,
     active_bytes: u64,
-    /// Sealed memtables not known to be flushed.
-    sealed: usize,
-    sealed_bytes: u64,
+    /// The sealed memtables that are not in tables yet, oldest first: the same ones, in the same order, as the tree's.
+    sealed: VecDeque<Sealed>,
     l0_runs: usize,
     closed: bool,
+}
+
+impl Writer {
+    fn sealed_bytes(&self) -> u64 {
+        self.sealed.iter().map(|sealed| sealed.bytes).sum()
+    }
+}
+
+/// A sealed memtable.
+struct Sealed {
+    /// The last record in it.
+    mark: AppliedMark,
+    bytes: u64,
 }
 
 pub(super) struct Core {
@@ -112,10 +123,8 @@ impl Core {
             active: tree.active(),
             mark,
             marked: mark.lsn,
-            sealed_mark: mark,
             active_bytes: 0,
-            sealed: 0,
-            sealed_bytes: 0,
+            sealed: VecDeque::with_capacity(MEMTABLES_SEALED_MAX + 1),
             l0_runs: tree.l0_runs(),
             closed: false,
         };
@@ -307,7 +316,7 @@ impl Core {
 
     fn seal_if_full(&self, writer: &mut Writer) {
         if writer.active_bytes >= self.budget.memtable_bytes
-            && writer.sealed < MEMTABLES_SEALED_MAX
+            && writer.sealed.len() < MEMTABLES_SEALED_MAX
             && writer.l0_runs < L0_RUNS_MAX
         {
             self.seal(writer);
@@ -326,9 +335,7 @@ impl Core {
             return;
         }
         writer.active = self.tree.seal();
-        writer.sealed_mark = writer.mark;
-        writer.sealed += 1;
-        writer.sealed_bytes += writer.active_bytes;
+        writer.sealed.push_back(Sealed { mark: writer.mark, bytes: writer.active_bytes });
         writer.active_bytes = 0;
     }
 
@@ -384,33 +391,38 @@ impl Core {
         Ok(())
     }
 
-    /// Flushes the sealed memtables, and returns the record that is durable then.
+    /// Flushes the sealed memtables, and returns the record at which what is in tables then ends.
     fn flush_sealed(&self, guard: &FlushGuard<'_>) -> Result<AppliedMark, EngineError> {
-        let (mark, sealed, bytes) = {
+        let bytes = {
             let writer = self.writer.lock();
-            (writer.sealed_mark, writer.sealed, writer.sealed_bytes)
+            if writer.sealed.is_empty() {
+                return Ok(self.flushed());
+            }
+            writer.sealed_bytes()
         };
-        if sealed == 0 {
-            return Ok(self.flushed());
-        }
         self.check_sequence()?;
         self.check_space(bytes)?;
         let watermark = self.watermark();
         self.tree.flush(guard, watermark).map_err(|error| self.fail_unless_space(error))?;
+        let l0_runs = self.tree.l0_runs();
+        let mark = {
+            let mut writer = self.writer.lock();
+            writer.l0_runs = l0_runs;
+            // A memtable sealed since the lock was released above may have been flushed too, or not: the tree knows.
+            let left = self.tree.sealed();
+            let mut mark = self.flushed();
+            while writer.sealed.len() > left
+                && let Some(flushed) = writer.sealed.pop_front()
+            {
+                mark = flushed.mark;
+            }
+            mark
+        };
         *self.flushed.lock() = mark;
         self.flushes.fetch_add(1, Ordering::Relaxed);
-        self.forget_states()?;
-        let l0_runs = self.tree.l0_runs();
-        {
-            // A memtable sealed since it was counted may be flushed too; it is counted off by the next flush, which its
-            // sealing has asked for.
-            let mut writer = self.writer.lock();
-            writer.sealed -= sealed;
-            writer.sealed_bytes -= bytes;
-            writer.l0_runs = l0_runs;
-        }
         self.room.notify_all();
         self.signals.compact();
+        self.forget_states()?;
         Ok(mark)
     }
 
@@ -527,8 +539,8 @@ impl Core {
         let mut stats = EngineStats::default();
         {
             let writer = self.writer.lock();
-            stats.memtable_bytes = writer.active_bytes + writer.sealed_bytes;
-            stats.memtables_sealed = writer.sealed;
+            stats.memtable_bytes = writer.active_bytes + writer.sealed_bytes();
+            stats.memtables_sealed = writer.sealed.len();
             stats.l0_runs = writer.l0_runs;
         }
         self.tree.add_stats(&mut stats);

@@ -195,6 +195,11 @@ impl LsmTree {
         self.active()
     }
 
+    /// Sealed memtables that are not in tables yet.
+    pub(super) fn sealed(&self) -> usize {
+        self.tree.sealed_memtable_count()
+    }
+
     /// Sorted runs in level 0.
     pub(super) fn l0_runs(&self) -> usize {
         self.tree.l0_run_count()
@@ -205,7 +210,7 @@ impl LsmTree {
         FlushGuard(self.tree.get_flush_lock())
     }
 
-    /// Writes all sealed memtables to tables and installs those. Versions that no read at `watermark` or above can see are
+    /// Writes all memtables that are sealed when it begins to tables and installs those. Versions that no read at `watermark` or above can see are
     /// left out.
     pub(super) fn flush(&self, guard: &FlushGuard<'_>, watermark: u64) -> Result<(), EngineError> {
         match self.tree.flush(&guard.0, watermark) {

@@ -24,6 +24,8 @@ mod ranges;
 mod seqno;
 mod snapshots;
 mod store;
+#[cfg(test)]
+mod tests;
 mod types;
 
 use std::ops::Bound;

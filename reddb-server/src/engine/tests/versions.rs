@@ -1,0 +1,130 @@
+//! Reads at past LSNs, whatever is flushed and compacted meanwhile.
+
+use super::*;
+use crate::engine::{EngineError, Snapshot};
+
+#[test]
+fn every_held_lsn_reads_as_it_was_through_flushes_and_compactions_and_restarts() {
+    for seed in 0..4 {
+        let mut dice = Dice(seed);
+        let mut rig = Rig::new();
+        let mut held: Vec<Snapshot> = Vec::new();
+        for step in 0..2_000 {
+            rig.apply_random(&mut dice, 6, 300);
+            match dice.below(40) {
+                0 => held.push(rig.engine().snapshot()),
+                1 => drop(held.pop()),
+                2 => drop(rig.engine().flush().unwrap()),
+                3 if held.len() > 3 => drop(held.remove(0)),
+                _ => {}
+            }
+            if step % 400 == 399 {
+                for snapshot in &held {
+                    rig.expect_model_at(snapshot.lsn());
+                }
+                held.clear();
+                rig.restart();
+                rig.expect_model_at(rig.engine().applied().lsn);
+            }
+        }
+        assert!(rig.engine().stats().tables > 0);
+    }
+}
+
+#[test]
+fn all_lsns_in_a_row_can_be_held_and_read() {
+    let mut dice = Dice(7);
+    let mut rig = Rig::new();
+    let mut held = Vec::new();
+    for _ in 0..300 {
+        rig.apply_random(&mut dice, 20, 100);
+        held.push(rig.engine().snapshot());
+        if dice.below(4) == 0 {
+            rig.engine().flush().unwrap();
+        }
+    }
+    let stats = rig.engine().stats();
+    assert_eq!((stats.snapshots, stats.snapshot_oldest), (300, Some(lsn(1))));
+    assert!(stats.flushes > 30, "{stats:?}");
+    for snapshot in &held {
+        rig.expect_model_at(snapshot.lsn());
+    }
+}
+
+#[test]
+fn an_lsn_that_is_not_held_is_refused_once_its_versions_may_be_gone() {
+    let mut rig = Rig::new();
+    rig.apply(&[put("a", "1")]);
+    let first = rig.engine().snapshot();
+    rig.apply(&[put("a", "2")]);
+    rig.engine().flush().unwrap();
+    rig.apply(&[put("a", "3")]);
+    rig.engine().flush().unwrap();
+    assert_eq!(rig.engine().get(b"a", first.lsn()).unwrap(), Some("1".into()));
+    assert_eq!(rig.engine().snapshot_at(lsn(2)).unwrap().lsn(), lsn(2), "newer than the oldest held");
+    drop(first);
+    rig.apply(&[put("a", "4")]);
+    rig.engine().flush().unwrap();
+    for gone in [1, 2] {
+        let error = rig.engine().get(b"a", lsn(gone)).unwrap_err();
+        assert!(matches!(error, EngineError::SnapshotGone { oldest, .. } if oldest == lsn(4)), "{error}");
+        assert!(rig.engine().range(EVERYTHING, lsn(gone)).is_err());
+        assert!(rig.engine().snapshot_at(lsn(gone)).is_err());
+    }
+}
+
+#[test]
+fn lsns_before_an_opening_are_not_readable_after_it_not_even_from_the_cache() {
+    let mut rig = Rig::new();
+    rig.apply(&[put("a", "1")]);
+    rig.apply(&[put("a", "2")]);
+    rig.restart();
+    assert_eq!(rig.engine().get(b"a", lsn(2)).unwrap(), Some("2".into()));
+    assert_eq!(rig.engine().stats().hot_misses, 1);
+    assert!(matches!(rig.engine().get(b"a", lsn(1)).unwrap_err(), EngineError::SnapshotGone { .. }));
+    assert_eq!(rig.engine().get(b"a", lsn(2)).unwrap(), Some("2".into()));
+    assert_eq!(rig.engine().stats().hot_hits, 1);
+}
+
+#[test]
+fn an_iterator_outlives_everything_it_reads() {
+    let mut dice = Dice(11);
+    let mut rig = Rig::new();
+    for _ in 0..400 {
+        rig.apply_random(&mut dice, 8, 300);
+    }
+    let at = rig.engine().applied().lsn;
+    let expected = rig.model.entries(at);
+    let mut entries = rig.engine().range(EVERYTHING, at).unwrap();
+    let mut seen: Vec<_> = entries.by_ref().take(10).map(Result::unwrap).collect();
+    for _ in 0..3_000 {
+        rig.apply_random(&mut dice, 8, 300);
+    }
+    eventually("a compaction", || rig.engine().stats().compactions > 0);
+    assert!(rig.engine().get(b"key:001", at).is_err(), "the LSN itself is no longer kept");
+    seen.extend(entries.map(Result::unwrap));
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn the_mark_survives_that_the_highest_sequence_number_goes_back() {
+    // The newest writes are tombstones of all keys, which a compaction into the last level drops, and their numbers with them.
+    let mut dice = Dice(13);
+    let mut rig = Rig::new();
+    for _ in 0..300 {
+        rig.apply_random(&mut dice, 8, 300);
+    }
+    rig.engine().flush().unwrap();
+    let keys: Vec<_> = rig.model.versions.keys().cloned().collect();
+    for key in keys {
+        rig.apply(&[delete(key)]);
+        rig.engine().flush().unwrap();
+    }
+    eventually("compactions", || rig.engine().stats().l0_runs < 4);
+    let applied = rig.engine().applied();
+    rig.restart();
+    assert_eq!(rig.engine().applied(), applied);
+    let next = rig.apply(&[put("a", "1")]);
+    rig.engine().flush().unwrap();
+    rig.expect_model_at(next);
+}
