@@ -45,6 +45,8 @@ pub struct ArchiveConfig {
     pub virtual_hosted: bool,
     /// Allow an endpoint without TLS.
     pub allow_http: bool,
+    /// An S3 credentials file; `None` for the environment and the usual places.
+    pub credentials_file: Option<PathBuf>,
 }
 
 impl Default for ArchiveConfig {
@@ -58,6 +60,7 @@ impl Default for ArchiveConfig {
             region: None,
             virtual_hosted: false,
             allow_http: false,
+            credentials_file: None,
         }
     }
 }
