@@ -1,0 +1,232 @@
+//! A server process: started, stopped, killed, and asked.
+
+use std::fs::File;
+use std::io::Result;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use crate::admin::{self, Response};
+use crate::cli;
+use crate::resp::{Client, Value};
+use crate::wait;
+
+/// How to start a server. The default: embedded archive, ports of the system's choice, little memory.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+impl Options {
+    /// The default.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Archives to `url`.
+    #[must_use]
+    pub fn archive(self, url: &str) -> Self {
+        self.flag("--archive", url)
+    }
+
+    /// Adds a flag with a value.
+    #[must_use]
+    pub fn flag(mut self, name: &str, value: &str) -> Self {
+        self.arguments.extend([name.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// Adds a flag without a value.
+    #[must_use]
+    pub fn switch(mut self, name: &str) -> Self {
+        self.arguments.push(name.to_owned());
+        self
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+}
+
+/// A running server. Dropping it kills the process; when the test is failing, its log is shown.
+#[derive(Debug)]
+pub struct Node {
+    process: Child,
+    dir: PathBuf,
+    log: PathBuf,
+    /// The data port.
+    pub data: SocketAddr,
+    /// The admin port.
+    pub admin: SocketAddr,
+}
+
+/// A server that ended before it served.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Its exit code.
+    pub code: Option<i32>,
+    /// What it said.
+    pub log: String,
+}
+
+impl Node {
+    /// Starts a server on `dir` and waits until it answers.
+    ///
+    /// # Panics
+    /// Where it does not come up.
+    #[must_use]
+    #[track_caller]
+    pub fn start(dir: &Path, options: &Options) -> Self {
+        match Self::try_start(dir, options) {
+            Ok(node) => node,
+            Err(refusal) => panic!("the server ended with {:?} instead of serving:\n{}", refusal.code, refusal.log),
+        }
+    }
+
+    /// Starts a server that may refuse to.
+    ///
+    /// # Errors
+    /// It ended by itself: its exit code and log.
+    ///
+    /// # Panics
+    /// Where it neither serves nor ends.
+    pub fn try_start(dir: &Path, options: &Options) -> std::result::Result<Self, Refusal> {
+        let log = dir.with_extension("log");
+        let addresses = dir.join("addresses.json");
+        // The addresses of the last run would be taken for this one's.
+        drop(std::fs::remove_file(&addresses));
+        let output = File::options().create(true).append(true).open(&log).expect("the log's folder is writable");
+        let process = Command::new(cli::binary())
+            .arg("serve")
+            .arg("--dir")
+            .arg(dir)
+            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args(&options.arguments)
+            .envs(options.environment.iter().map(|(name, value)| (name, value)))
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().expect("a file handle can be cloned"))
+            .stderr(output)
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {}: {error}", cli::binary().display()));
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut node = Self { process, dir: dir.to_owned(), log, data: nowhere, admin: nowhere };
+        wait::until("the server serves, or ends", || {
+            if let Some(status) = node.process.try_wait().expect("a child can be waited for") {
+                return Some(Err(Refusal { code: status.code(), log: node.log() }));
+            }
+            (node.data, node.admin) = read_addresses(&addresses)?;
+            let answer = Client::connect(node.data).and_then(|mut client| client.call(&["PING"]));
+            answer.is_ok_and(|answer| answer == Value::Simple("PONG".to_owned())).then_some(Ok(()))
+        })?;
+        Ok(node)
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The process's id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Everything every server on this directory has said.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// A new connection to the data port.
+    ///
+    /// # Panics
+    /// Where it is refused.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::connect(self.data).unwrap_or_else(|error| panic!("cannot connect: {error}\n{}", self.log()))
+    }
+
+    /// `GET path` on the admin port.
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub fn get(&self, path: &str) -> Result<Response> {
+        admin::get(self.admin, path)
+    }
+
+    /// `POST path` on the admin port.
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub fn post(&self, path: &str, body: &serde_json::Value) -> Result<Response> {
+        admin::post(self.admin, path, body)
+    }
+
+    /// The admin port as the commands' `--admin` wants it.
+    #[must_use]
+    pub fn admin_url(&self) -> String {
+        format!("http://{}", self.admin)
+    }
+
+    /// Pulls the plug on the process: SIGKILL.
+    ///
+    /// # Panics
+    /// Where the process cannot be waited for.
+    pub fn kill9(mut self) {
+        self.end_now();
+    }
+
+    /// Asks the process to end: SIGTERM.
+    ///
+    /// # Panics
+    /// Where it does not end in time.
+    pub fn stop(mut self) -> ExitStatus {
+        self.signal("TERM");
+        wait::until("the server ends after SIGTERM", || self.process.try_wait().expect("a child can be waited for"))
+    }
+
+    /// Sends a signal by its short name.
+    ///
+    /// # Panics
+    /// Where `kill` fails.
+    pub fn signal(&self, name: &str) {
+        let command = format!("kill -{name} {}", self.process.id());
+        let status = Command::new("sh").args(["-c", &command]).status().expect("there is a shell");
+        assert!(status.success(), "{command} failed");
+    }
+
+    fn end_now(&mut self) {
+        self.process.kill().expect("a child can be killed");
+        self.process.wait().expect("a child can be waited for");
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if matches!(self.process.try_wait(), Ok(None)) {
+            self.end_now();
+        }
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail: Vec<_> = log.lines().rev().take(40).collect();
+            let tail: Vec<_> = tail.into_iter().rev().collect();
+            eprintln!("--- the last lines of {}:\n{}", self.log.display(), tail.join("\n"));
+        }
+    }
+}
+
+/// The two ports, once the server has written them.
+fn read_addresses(path: &Path) -> Option<(SocketAddr, SocketAddr)> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let value: serde_json::Value = serde_json::from_str(&text).ok()?;
+    let address = |name: &str| value[name].as_str()?.parse().ok();
+    Some((address("data")?, address("admin")?))
+}
