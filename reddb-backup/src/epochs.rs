@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use reddb_file::archive::layout::EPOCHS_PREFIX;
 use reddb_file::archive::{
     ArchiveKey, EpochClaim, EpochHead, EpochOutcome, EpochStart, ForkPoint, MissingDigest, SegmentName,
@@ -99,36 +100,23 @@ impl Epochs {
     /// # Errors
     /// Any [`EpochsError`].
     pub async fn load(store: &Store, cluster: ClusterId, missing: MissingDigest) -> Result<Self, EpochsError> {
+        let listed = store.list(EPOCHS_PREFIX).await?;
+        let read = futures_util::stream::iter(listed).map(|object| read(store, cluster, object.key, missing));
+        let documents: Vec<EpochDocument> = read.buffered(READS_AT_ONCE).try_collect().await?;
         let mut epochs = Self::default();
         let mut starts = BTreeMap::new();
         let mut heads = BTreeMap::new();
-        for object in store.list(EPOCHS_PREFIX).await? {
-            let stranger = |_| EpochsError::Stranger { key: object.key.clone() };
-            let key: ArchiveKey = object.key.parse().map_err(stranger)?;
-            let misplaced = EpochsError::Misplaced { key: object.key.clone() };
-            match key {
-                ArchiveKey::EpochClaim(epoch) => {
-                    let claim: EpochClaim = store.get_document(&key, missing).await?.document;
-                    if (claim.cluster, claim.epoch) != (cluster, epoch) {
-                        return Err(misplaced);
-                    }
-                    epochs.entries.insert(epoch, EpochEntry { claim, start: None, head: None });
+        for document in documents {
+            match document {
+                EpochDocument::Claim(claim) => {
+                    epochs.entries.insert(claim.epoch, EpochEntry { claim, start: None, head: None });
                 }
-                ArchiveKey::EpochStart(epoch) => {
-                    let start: EpochStart = store.get_document(&key, missing).await?.document;
-                    if (start.cluster, start.epoch) != (cluster, epoch) {
-                        return Err(misplaced);
-                    }
-                    starts.insert(epoch, start);
+                EpochDocument::Start(start) => {
+                    starts.insert(start.epoch, start);
                 }
-                ArchiveKey::EpochHead(epoch) => {
-                    let head: EpochHead = store.get_document(&key, missing).await?.document;
-                    if (head.cluster, head.epoch) != (cluster, epoch) {
-                        return Err(misplaced);
-                    }
-                    heads.insert(epoch, head);
+                EpochDocument::Head(head) => {
+                    heads.insert(head.epoch, head);
                 }
-                _ => return Err(EpochsError::Stranger { key: object.key }),
             }
         }
         epochs.attach(starts, heads)?;
@@ -210,6 +198,40 @@ impl Epochs {
     pub fn is_segment_void(&self, name: &SegmentName) -> bool {
         self.is_void(name.epoch, name.timeline, name.last_lsn)
     }
+}
+
+/// How many documents are read at the same time.
+const READS_AT_ONCE: usize = 16;
+
+enum EpochDocument {
+    Claim(EpochClaim),
+    Start(EpochStart),
+    Head(EpochHead),
+}
+
+async fn read(
+    store: &Store,
+    cluster: ClusterId,
+    key: String,
+    missing: MissingDigest,
+) -> Result<EpochDocument, EpochsError> {
+    let Ok(parsed) = key.parse::<ArchiveKey>() else { return Err(EpochsError::Stranger { key }) };
+    let (place, said, document) = match parsed {
+        ArchiveKey::EpochClaim(epoch) => {
+            let claim: EpochClaim = store.get_document(&parsed, missing).await?.document;
+            (epoch, (claim.cluster, claim.epoch), EpochDocument::Claim(claim))
+        }
+        ArchiveKey::EpochStart(epoch) => {
+            let start: EpochStart = store.get_document(&parsed, missing).await?.document;
+            (epoch, (start.cluster, start.epoch), EpochDocument::Start(start))
+        }
+        ArchiveKey::EpochHead(epoch) => {
+            let head: EpochHead = store.get_document(&parsed, missing).await?.document;
+            (epoch, (head.cluster, head.epoch), EpochDocument::Head(head))
+        }
+        _ => return Err(EpochsError::Stranger { key }),
+    };
+    if said == (cluster, place) { Ok(document) } else { Err(EpochsError::Misplaced { key }) }
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@
 use std::path::Path;
 
 use bytes::Bytes;
+use reddb_file::Lsn;
 use reddb_file::archive::{RelativePath, Text};
 use reddb_file::mark::TimedMark;
-use reddb_file::{Chain, Lsn};
 
 /// An error of the thing that is archived, opaque to this crate.
 pub type SourceError = Box<dyn std::error::Error + Send + Sync + 'static>;
@@ -50,11 +50,11 @@ pub trait LogSource: Send + Sync + 'static {
 
 /// What a local log knows of its own past.
 pub trait LocalHistory: Send + Sync {
-    /// The chain after the record at `lsn`, where the log (or its control file) still knows it.
+    /// The record at `lsn` with the chain after it, where the log (or its control file) still knows it.
     ///
     /// # Errors
     /// Whatever keeps the log from being read.
-    fn chain_at(&self, lsn: Lsn) -> Result<Option<Chain>, SourceError>;
+    fn mark_at(&self, lsn: Lsn) -> Result<Option<TimedMark>, SourceError>;
 }
 
 /// A consistent copy of the state at one LSN.

@@ -30,6 +30,7 @@ async fn memory_conforms() {
     let url = "memory://conformance/deep/prefix".parse().unwrap();
     let store = Store::open(&url, &StoreSettings::default(), OpenMode::MustExist).unwrap();
     conformance::run(&store).await.unwrap();
+    conformance::run_race(&store).await.unwrap();
 }
 
 #[tokio::test]
@@ -39,6 +40,7 @@ async fn a_local_directory_conforms() {
     assert!(Store::open(&url, &StoreSettings::default(), OpenMode::MustExist).is_err());
     let store = Store::open(&url, &StoreSettings::default(), OpenMode::Create).unwrap();
     conformance::run(&store).await.unwrap();
+    conformance::run_race(&store).await.unwrap();
 }
 
 /// `REDDB_TEST_S3_URL` names the bucket, `REDDB_TEST_S3_ENDPOINT` the service; keys come from `AWS_*`.

@@ -192,6 +192,18 @@ pub struct EpochHead {
     pub beat: u64,
     /// The holder's wall clock at this beat.
     pub beat_time_ms: u64,
+    /// Whether the holder still works.
+    pub holder: HolderState,
+}
+
+/// Whether an epoch's holder still works, by its own words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HolderState {
+    /// It did at this beat.
+    Active,
+    /// It shipped all it had and ended; nobody need wait for its next beat.
+    Ended,
 }
 
 impl Document for EpochHead {

@@ -125,6 +125,7 @@ fn the_largest_numbers_survive_json() {
         complete_until_ms: u64::MAX,
         beat: u64::MAX,
         beat_time_ms: u64::MAX,
+        holder: HolderState::Ended,
     };
     assert_eq!(reread(&head), head);
     let timeline = TimelineDocument {

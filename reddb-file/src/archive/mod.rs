@@ -22,8 +22,8 @@ mod segment_tests;
 pub use digest::Sha256Digest;
 pub use documents::{
     Catalogue, CatalogueRange, CatalogueTimeline, ClusterDocument, Codec, EpochClaim, EpochHead, EpochOutcome,
-    EpochStart, FileEntry, ForkPoint, RestorePoint, SegmentSidecar, SnapshotManifest, SnapshotRef, TimelineDocument,
-    TimelineReason,
+    EpochStart, FileEntry, ForkPoint, HolderState, RestorePoint, SegmentSidecar, SnapshotManifest, SnapshotRef,
+    TimelineDocument, TimelineReason,
 };
 pub use layout::{ArchiveKey, KeyError, SegmentName};
 pub use name::{NameError, PointName, RelativePath, Text};

@@ -1,0 +1,519 @@
+//! Fencing: how a starting writer comes to own the archive's next epoch.
+//!
+//! The steps, each a create-only write or a read:
+//! 1. Look: is this our cluster's archive, does our log extend what is there, does another holder live? A start that would
+//!    be refused claims nothing, so it disturbs nobody.
+//! 2. Create `epochs/<n>.json`, n being one more than the highest claim. Taken by another: look again.
+//! 3. Put an `abandoned` start into every lower epoch that has none. A slow claimant finds its start taken, and has lost.
+//! 4. Look again: nobody below us can begin any more, so where the archive ends now is where it ends.
+//! 5. Create `epochs/<n>.start.json`, which says so. Taken by a later claimant's `abandoned`: we have lost.
+//! 6. Write the first head.
+//!
+//! Safety needs no clock. Whatever an older holder still writes beyond the end that step 5 fixed is void
+//! ([`crate::epochs::Epochs::is_void`]).
+
+mod end;
+mod holder;
+mod plan;
+mod timeline;
+
+#[cfg(test)]
+mod tests;
+
+use reddb_file::archive::{
+    ArchiveKey, ClusterDocument, Document, DocumentError, EpochClaim, EpochHead, EpochOutcome, EpochStart, ForkPoint,
+    HolderState, MissingDigest, SnapshotRef, Text, documents::ARCHIVE_FORMAT_VERSION, sealed,
+};
+use reddb_file::mark::TimedMark;
+use reddb_file::{Chain, ClusterId, Epoch, Lsn, NodeId, TimelineId};
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::epochs::{Epochs, EpochsError};
+use crate::source::{LocalHistory, SourceError};
+use crate::store::probe::PROBE_PREFIX;
+use crate::store::{ReadError, Store, StoreError};
+
+pub use end::archive_end;
+pub use holder::{HolderInfo, WatchSettings, live_holder};
+pub use plan::{Relation, relation};
+pub use timeline::{LocalTimeline, TimelineRequest, claim_timeline};
+
+/// How often a claim is tried again because another claimant took the number.
+const ATTEMPTS_MAX: u32 = 16;
+
+/// Whether a live holder, or a newer timeline, may be pushed aside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Takeover {
+    /// They may not.
+    #[default]
+    Refuse,
+    /// They may: an operator said so.
+    Allow,
+}
+
+/// Who claims, and what it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimant {
+    /// The cluster that the log belongs to.
+    pub cluster: ClusterId,
+    /// The directory.
+    pub node: NodeId,
+    /// Who this is, for people: a host's name and a process.
+    pub holder: Text,
+    /// The timeline the log is on.
+    pub timeline: LocalTimeline,
+    /// The newest durable record of the log.
+    pub durable: TimedMark,
+    /// Where the log begins: the record before the first one that it can still read. A new archive starts here.
+    pub oldest: TimedMark,
+    /// Whether others may be pushed aside.
+    pub takeover: Takeover,
+}
+
+/// An owned epoch. Made only by [`claim`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The token in its claim.
+    pub token: Uuid,
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The claiming directory.
+    pub node: NodeId,
+    /// The timeline that it ships.
+    pub timeline: TimelineId,
+    /// How far the archive holds that timeline; shipping goes on behind it.
+    pub archived: TimedMark,
+    /// Whether the archive was new, and so needs a snapshot first.
+    pub kind: ArchiveKind,
+    /// The newest snapshot that leads to this log, as far as the predecessor's head tells.
+    pub newest_snapshot: Option<SnapshotRef>,
+    /// What predecessors promised: no record beyond `archived` may have this time or an earlier one.
+    pub complete_until_ms: u64,
+}
+
+/// What a claimant found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArchiveKind {
+    /// No writer had begun here.
+    New,
+    /// The archive of this log.
+    Continued,
+}
+
+/// A claim that was refused or did not come about.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A document.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The epochs.
+    #[error(transparent)]
+    Epochs(#[from] EpochsError),
+    /// A document that cannot be written.
+    #[error("a document for the archive cannot be made: {0}")]
+    Document(#[from] DocumentError),
+    /// The local log.
+    #[error("the local log cannot be asked about its past: {0}")]
+    Local(SourceError),
+    /// The place holds something that is not an archive.
+    #[error("{store} is not empty and not a RedDB archive (it holds {key}); choose another prefix")]
+    NotAnArchive {
+        /// The store.
+        store: String,
+        /// The first object that does not belong.
+        key: String,
+    },
+    /// Another cluster's archive.
+    #[error("{store} is the archive of cluster {archive}, this directory belongs to {local}; choose another prefix")]
+    WrongCluster {
+        /// The store.
+        store: String,
+        /// Whose it is.
+        archive: ClusterId,
+        /// Who asks.
+        local: ClusterId,
+    },
+    /// The archive holds records that this log does not have.
+    #[error(
+        "the archive reaches LSN {archive} on timeline {timeline}, the local log only {local}: this directory is an old \
+         copy or has lost data; restore from the archive into a new directory"
+    )]
+    LocalBehindArchive {
+        /// The timeline.
+        timeline: TimelineId,
+        /// The log's end.
+        local: Lsn,
+        /// The archive's end.
+        archive: Lsn,
+    },
+    /// The histories differ.
+    #[error(
+        "the archive's history is not this log's: at LSN {lsn} on timeline {timeline} the archive's chain is {archive}, \
+         the log's {local}; use another archive, or restore from this one into a new directory"
+    )]
+    Diverged {
+        /// The timeline.
+        timeline: TimelineId,
+        /// Where they were compared.
+        lsn: Lsn,
+        /// The archive's.
+        archive: Chain,
+        /// The log's.
+        local: Chain,
+    },
+    /// The log has forgotten what the archive lacks.
+    #[error(
+        "the archive ends at LSN {archive} on timeline {timeline}, but the local log begins behind {oldest}: the records \
+         between are in neither; use a new archive prefix"
+    )]
+    LogBeginsBeyondArchive {
+        /// The timeline.
+        timeline: TimelineId,
+        /// The archive's end.
+        archive: Lsn,
+        /// The record before the log's first.
+        oldest: Lsn,
+    },
+    /// Another timeline has replaced this log's.
+    #[error(
+        "the archive has gone on with timeline {newest} (epoch {epoch}, {holder}); this directory is still on timeline \
+         {local}: start the newer one, or take over explicitly"
+    )]
+    Superseded {
+        /// The log's timeline.
+        local: TimelineId,
+        /// The one that replaced it.
+        newest: TimelineId,
+        /// Its epoch.
+        epoch: Epoch,
+        /// Its holder.
+        holder: Text,
+    },
+    /// The log's timeline does not come from this archive.
+    #[error("timeline {timeline} of this directory does not come from this archive: {detail}")]
+    Unrelated {
+        /// The log's timeline.
+        timeline: TimelineId,
+        /// Why.
+        detail: String,
+    },
+    /// The number of the log's timeline belongs to another history.
+    #[error(
+        "timeline {timeline} in the archive is another one than this directory's (id {archive}, not {local}): two \
+         directories chose the same number; use another archive"
+    )]
+    TimelineTaken {
+        /// The number.
+        timeline: TimelineId,
+        /// The archive's identity of it.
+        archive: Uuid,
+        /// The directory's.
+        local: Uuid,
+    },
+    /// Another holder is at work.
+    #[error("{0}; stop it first, or take over explicitly")]
+    LiveHolder(Box<HolderInfo>),
+    /// A later claimant closed this epoch before it had begun.
+    #[error(
+        "epoch {epoch} was claimed by this process and closed by epoch {by} before it began: another writer has started"
+    )]
+    LostRace {
+        /// The lost epoch.
+        epoch: Epoch,
+        /// Whose claim closed it.
+        by: Epoch,
+    },
+    /// Numbers ran out or kept being taken.
+    #[error("no epoch could be claimed in {attempts} attempts: too many writers start at once; try again")]
+    Contended {
+        /// How often it was tried.
+        attempts: u32,
+    },
+}
+
+/// What a look at the archive found: where this writer would begin.
+#[derive(Clone, Copy, Debug)]
+struct Ground {
+    kind: ArchiveKind,
+    closes: Option<ForkPoint>,
+    begins: ForkPoint,
+    begins_time_ms: u64,
+    newest_snapshot: Option<SnapshotRef>,
+    complete_until_ms: u64,
+}
+
+/// Claims the next epoch of the archive in `store` for `claimant`.
+///
+/// # Errors
+/// Any [`ClaimError`]. After a [`ClaimError::Store`] of kind `Retry` the whole may be tried again.
+pub async fn claim(
+    store: &Store,
+    claimant: &Claimant,
+    history: &dyn LocalHistory,
+    watch: &WatchSettings,
+    clock: &dyn Clock,
+) -> Result<Claim, ClaimError> {
+    ensure_cluster(store, claimant, clock).await?;
+    let mut watched = None;
+    for _ in 0..ATTEMPTS_MAX {
+        let epochs = Epochs::load(store, claimant.cluster, MissingDigest::Refuse).await?;
+        look(store, &epochs, claimant, history, clock).await?;
+        let begun = epochs.newest_begun().map(|(epoch, _)| epoch);
+        if claimant.takeover == Takeover::Refuse && watched != Some(begun) {
+            if let Some(info) = live_holder(store, &epochs, claimant.node, watch, clock).await? {
+                return Err(ClaimError::LiveHolder(Box::new(info)));
+            }
+            watched = Some(begun);
+        }
+        let Some(epoch) = epochs.newest().next() else { break };
+        let token = Uuid::new_v4();
+        if !create_claim(store, claimant, epoch, token, clock).await? {
+            continue;
+        }
+        return begin(store, claimant, history, epoch, token, clock).await;
+    }
+    Err(ClaimError::Contended { attempts: ATTEMPTS_MAX })
+}
+
+/// Steps 3 to 6: the epoch's claim is ours.
+async fn begin(
+    store: &Store,
+    claimant: &Claimant,
+    history: &dyn LocalHistory,
+    epoch: Epoch,
+    token: Uuid,
+    clock: &dyn Clock,
+) -> Result<Claim, ClaimError> {
+    abandon_lower(store, claimant.cluster, epoch, token, clock).await?;
+    let epochs = Epochs::load(store, claimant.cluster, MissingDigest::Refuse).await?;
+    if let Some((by, _)) = epochs.newest_begun().filter(|(other, _)| *other > epoch) {
+        return Err(ClaimError::LostRace { epoch, by });
+    }
+    let ground = look(store, &epochs, claimant, history, clock).await?;
+    let start = EpochStart {
+        cluster: claimant.cluster,
+        epoch,
+        token,
+        time_ms: clock.now_ms(),
+        outcome: EpochOutcome::Begins { closes: ground.closes, begins: ground.begins },
+    };
+    match put_new(store, &ArchiveKey::EpochStart(epoch), &start).await {
+        Err(ClaimError::Store(StoreError::ExistsDifferent { .. })) => {
+            return Err(lost_race(store, epoch).await?);
+        }
+        other => other?,
+    }
+    let archived = TimedMark { lsn: ground.begins.lsn, chain: ground.begins.chain, time_ms: ground.begins_time_ms };
+    let claim = Claim {
+        epoch,
+        token,
+        cluster: claimant.cluster,
+        node: claimant.node,
+        timeline: ground.begins.timeline,
+        archived,
+        kind: ground.kind,
+        newest_snapshot: ground.newest_snapshot,
+        complete_until_ms: ground.complete_until_ms,
+    };
+    let head = claim.first_head(clock.now_ms());
+    store.put_overwrite(&ArchiveKey::EpochHead(epoch), sealed::encode(&head)?.into()).await?;
+    Ok(claim)
+}
+
+impl Claim {
+    /// The head that says: begun, and nothing shipped yet.
+    pub(crate) fn first_head(&self, now_ms: u64) -> EpochHead {
+        EpochHead {
+            cluster: self.cluster,
+            epoch: self.epoch,
+            node: self.node,
+            timeline: self.timeline,
+            archived: self.archived,
+            newest_snapshot: self.newest_snapshot,
+            complete_until_ms: self.complete_until_ms,
+            beat: 1,
+            beat_time_ms: now_ms,
+            holder: HolderState::Active,
+        }
+    }
+}
+
+async fn lost_race(store: &Store, epoch: Epoch) -> Result<ClaimError, ClaimError> {
+    let key = ArchiveKey::EpochStart(epoch);
+    let start: EpochStart = store.get_document(&key, MissingDigest::Refuse).await?.document;
+    let by = match start.outcome {
+        EpochOutcome::Abandoned { by } => by,
+        EpochOutcome::Begins { .. } => epoch,
+    };
+    Ok(ClaimError::LostRace { epoch, by })
+}
+
+/// Creates `cluster.json` where the place is empty; refuses another cluster's archive and anything else.
+async fn ensure_cluster(store: &Store, claimant: &Claimant, clock: &dyn Clock) -> Result<(), ClaimError> {
+    let key = ArchiveKey::Cluster;
+    let found = match store.get_document::<ClusterDocument>(&key, MissingDigest::Refuse).await {
+        Ok(opened) => opened.document,
+        Err(ReadError::Store(StoreError::NotFound { .. })) => {
+            let strangers = store.list("").await?;
+            let probe = format!("{PROBE_PREFIX}/");
+            if let Some(stranger) = strangers.into_iter().find(|object| !object.key.starts_with(&probe)) {
+                // Another writer may have made the archive since we looked; then this is simply read again.
+                if !store.exists(&key).await? {
+                    return Err(ClaimError::NotAnArchive { store: store.to_string(), key: stranger.key });
+                }
+            } else {
+                let document = ClusterDocument {
+                    cluster: claimant.cluster,
+                    format_version: ARCHIVE_FORMAT_VERSION,
+                    created_ms: clock.now_ms(),
+                };
+                match put_new(store, &key, &document).await {
+                    // Made by another writer in the meantime: whose is it?
+                    Ok(()) | Err(ClaimError::Store(StoreError::ExistsDifferent { .. })) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            store.get_document::<ClusterDocument>(&key, MissingDigest::Refuse).await?.document
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if found.cluster == claimant.cluster {
+        return Ok(());
+    }
+    Err(ClaimError::WrongCluster { store: store.to_string(), archive: found.cluster, local: claimant.cluster })
+}
+
+/// Checks that the archive exists and is this cluster's.
+async fn ensure_known_cluster(store: &Store, cluster: ClusterId) -> Result<(), ClaimError> {
+    let key = ArchiveKey::Cluster;
+    let found: ClusterDocument = store.get_document(&key, MissingDigest::Refuse).await?.document;
+    if found.cluster == cluster {
+        return Ok(());
+    }
+    Err(ClaimError::WrongCluster { store: store.to_string(), archive: found.cluster, local: cluster })
+}
+
+async fn create_claim(
+    store: &Store,
+    claimant: &Claimant,
+    epoch: Epoch,
+    token: Uuid,
+    clock: &dyn Clock,
+) -> Result<bool, ClaimError> {
+    let claim = EpochClaim {
+        cluster: claimant.cluster,
+        epoch,
+        node: claimant.node,
+        holder: claimant.holder.clone(),
+        token,
+        time_ms: clock.now_ms(),
+    };
+    match put_new(store, &ArchiveKey::EpochClaim(epoch), &claim).await {
+        Ok(()) => Ok(true),
+        Err(ClaimError::Store(StoreError::ExistsDifferent { .. })) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Closes every lower epoch that has not begun, so that none of them can begin any more.
+async fn abandon_lower(
+    store: &Store,
+    cluster: ClusterId,
+    by: Epoch,
+    token: Uuid,
+    clock: &dyn Clock,
+) -> Result<(), ClaimError> {
+    let epochs = Epochs::load(store, cluster, MissingDigest::Refuse).await?;
+    for (epoch, _) in epochs.iter().filter(|(epoch, entry)| *epoch < by && entry.start.is_none()) {
+        let outcome = EpochOutcome::Abandoned { by };
+        let start = EpochStart { cluster, epoch, token, time_ms: clock.now_ms(), outcome };
+        match put_new(store, &ArchiveKey::EpochStart(epoch), &start).await {
+            // It has begun, or somebody else has closed it: either is what was wanted.
+            Ok(()) | Err(ClaimError::Store(StoreError::ExistsDifferent { .. })) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Where this writer would begin, and whether it may.
+async fn look(
+    store: &Store,
+    epochs: &Epochs,
+    claimant: &Claimant,
+    history: &dyn LocalHistory,
+    clock: &dyn Clock,
+) -> Result<Ground, ClaimError> {
+    let local = &claimant.timeline;
+    let related = relation(epochs, local.timeline);
+    timeline::check_document(store, claimant, &related, clock).await?;
+    let (kind, closes, begins) = match related {
+        Relation::New => {
+            let oldest = claimant.oldest;
+            let begins = ForkPoint { timeline: local.timeline, lsn: oldest.lsn, chain: oldest.chain };
+            return Ok(Ground {
+                kind: ArchiveKind::New,
+                closes: None,
+                begins,
+                begins_time_ms: oldest.time_ms,
+                newest_snapshot: None,
+                complete_until_ms: 0,
+            });
+        }
+        Relation::Continues => {
+            let end = archive_end(store, epochs, local.timeline).await?;
+            (ArchiveKind::Continued, end, end)
+        }
+        Relation::Returns { newest, epoch } => {
+            if claimant.takeover == Takeover::Refuse {
+                let holder = epochs.get(epoch).map(|entry| entry.claim.holder.clone());
+                let holder = holder.unwrap_or_else(|| claimant.holder.clone());
+                return Err(ClaimError::Superseded { local: local.timeline, newest, epoch, holder });
+            }
+            (
+                ArchiveKind::Continued,
+                archive_end(store, epochs, newest).await?,
+                archive_end(store, epochs, local.timeline).await?,
+            )
+        }
+        Relation::Forks { newest } => {
+            let fork = timeline::check_fork(store, epochs, local).await?;
+            let begins = ForkPoint { timeline: local.timeline, ..fork };
+            (ArchiveKind::Continued, archive_end(store, epochs, newest).await?, Some(begins))
+        }
+    };
+    let missing = || ClaimError::Unrelated { timeline: local.timeline, detail: "no epoch has begun on it".into() };
+    let begins = begins.ok_or_else(missing)?;
+    let mark = compare(claimant, history, begins)?;
+    let (newest_snapshot, complete_until_ms) = plan::inherited(epochs, local, begins, mark.time_ms);
+    Ok(Ground { kind, closes, begins, begins_time_ms: mark.time_ms, newest_snapshot, complete_until_ms })
+}
+
+/// The local record where the archive ends: it must be there, and be the same.
+fn compare(claimant: &Claimant, history: &dyn LocalHistory, begins: ForkPoint) -> Result<TimedMark, ClaimError> {
+    let ForkPoint { timeline, lsn, chain } = begins;
+    let known = [TimedMark::genesis(claimant.cluster), claimant.oldest, claimant.durable];
+    if lsn > claimant.durable.lsn {
+        return Err(ClaimError::LocalBehindArchive { timeline, local: claimant.durable.lsn, archive: lsn });
+    }
+    let mark = match known.into_iter().find(|mark| mark.lsn == lsn) {
+        Some(mark) => Some(mark),
+        None => history.mark_at(lsn).map_err(ClaimError::Local)?,
+    };
+    match mark {
+        Some(mark) if mark.chain == chain => Ok(mark),
+        Some(mark) => Err(ClaimError::Diverged { timeline, lsn, archive: chain, local: mark.chain }),
+        None => Err(ClaimError::LogBeginsBeyondArchive { timeline, archive: lsn, oldest: claimant.oldest.lsn }),
+    }
+}
+
+async fn put_new<T: Document>(store: &Store, key: &ArchiveKey, document: &T) -> Result<(), ClaimError> {
+    store.put_create_only(key, sealed::encode(document)?.into()).await?;
+    Ok(())
+}

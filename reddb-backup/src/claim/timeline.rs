@@ -1,0 +1,168 @@
+//! Timelines' documents: claiming a new one's number, and checking that a log's timeline is the archive's.
+
+use reddb_file::archive::layout::TIMELINES_PREFIX;
+use reddb_file::archive::{ArchiveKey, ForkPoint, MissingDigest, TimelineDocument, TimelineReason, sealed};
+use reddb_file::{ClusterId, NodeId, TimelineId};
+use uuid::Uuid;
+
+use super::end::archive_end;
+use super::holder::{WatchSettings, live_holder};
+use super::plan::Relation;
+use super::{ATTEMPTS_MAX, ClaimError, Claimant, Takeover, ensure_known_cluster, put_new};
+use crate::clock::Clock;
+use crate::epochs::Epochs;
+use crate::store::{ReadError, Store, StoreError};
+
+/// The timeline a local log is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalTimeline {
+    /// Its number.
+    pub timeline: TimelineId,
+    /// The last record it shares with its parent; `None` for the first timeline.
+    pub parent: Option<ForkPoint>,
+    /// Its random identity, as in its first record.
+    pub id: Uuid,
+    /// Its clock offset, as in its first record, in milliseconds.
+    pub clock_offset_ms: i64,
+}
+
+/// What a new timeline is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimelineRequest {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The directory that will write it.
+    pub node: NodeId,
+    /// The last record it shares with its parent.
+    pub parent: ForkPoint,
+    /// Why it is begun.
+    pub reason: TimelineReason,
+    /// Its clock offset, in milliseconds.
+    pub clock_offset_ms: i64,
+    /// Whether a live holder may be pushed aside.
+    pub takeover: Takeover,
+}
+
+/// Claims the number of a new timeline, create-only, before its first write. The next free number is taken; one whose
+/// claimant never wrote to it stays unused.
+///
+/// # Errors
+/// [`ClaimError::LiveHolder`] beside another directory's live holder, [`ClaimError::WrongCluster`], or an error of the
+/// store.
+pub async fn claim_timeline(
+    store: &Store,
+    request: &TimelineRequest,
+    watch: &WatchSettings,
+    clock: &dyn Clock,
+) -> Result<TimelineDocument, ClaimError> {
+    ensure_known_cluster(store, request.cluster).await?;
+    if request.takeover == Takeover::Refuse {
+        let epochs = Epochs::load(store, request.cluster, MissingDigest::Refuse).await?;
+        if let Some(info) = live_holder(store, &epochs, request.node, watch, clock).await? {
+            return Err(ClaimError::LiveHolder(Box::new(info)));
+        }
+    }
+    let id = Uuid::new_v4();
+    for _ in 0..ATTEMPTS_MAX {
+        let highest = highest_timeline(store).await?.unwrap_or(request.parent.timeline).max(request.parent.timeline);
+        let Some(timeline) = highest.next() else { break };
+        let document = TimelineDocument {
+            cluster: request.cluster,
+            timeline,
+            parent: Some(request.parent),
+            reason: request.reason,
+            created_ms: clock.now_ms(),
+            node: request.node,
+            id,
+            clock_offset_ms: request.clock_offset_ms,
+        };
+        match put_new(store, &ArchiveKey::Timeline(timeline), &document).await {
+            Ok(()) => return Ok(document),
+            Err(ClaimError::Store(StoreError::ExistsDifferent { .. })) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(ClaimError::Contended { attempts: ATTEMPTS_MAX })
+}
+
+async fn highest_timeline(store: &Store) -> Result<Option<TimelineId>, ClaimError> {
+    let listed = store.list(TIMELINES_PREFIX).await?;
+    let ids = listed.iter().filter_map(|object| match object.key.parse() {
+        Ok(ArchiveKey::Timeline(timeline)) => Some(timeline),
+        _ => None,
+    });
+    Ok(ids.max())
+}
+
+/// Checks that the archive's document of the claimant's timeline is that very timeline's; a new archive gets one.
+pub(super) async fn check_document(
+    store: &Store,
+    claimant: &Claimant,
+    related: &Relation,
+    clock: &dyn Clock,
+) -> Result<(), ClaimError> {
+    let local = &claimant.timeline;
+    let timeline = local.timeline;
+    let key = ArchiveKey::Timeline(timeline);
+    let found = match read(store, timeline).await? {
+        Some(found) => found,
+        None if *related == Relation::New => {
+            let reason = if local.parent.is_some() { TimelineReason::Restored } else { TimelineReason::Created };
+            let document = TimelineDocument {
+                cluster: claimant.cluster,
+                timeline,
+                parent: local.parent,
+                reason,
+                created_ms: clock.now_ms(),
+                node: claimant.node,
+                id: local.id,
+                clock_offset_ms: local.clock_offset_ms,
+            };
+            match store.put_create_only(&key, sealed::encode(&document)?.into()).await {
+                Ok(_) | Err(StoreError::ExistsDifferent { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+            store.get_document(&key, MissingDigest::Refuse).await?.document
+        }
+        None => {
+            return Err(ClaimError::Unrelated { timeline, detail: format!("the archive has no {key}") });
+        }
+    };
+    if found.timeline != timeline || found.cluster != claimant.cluster {
+        return Err(ClaimError::Unrelated { timeline, detail: format!("{key} is another timeline's document") });
+    }
+    if found.id != local.id {
+        return Err(ClaimError::TimelineTaken { timeline, archive: found.id, local: local.id });
+    }
+    Ok(())
+}
+
+/// Checks that a timeline which no epoch has begun on forks off what the archive holds, and says where.
+pub(super) async fn check_fork(store: &Store, epochs: &Epochs, local: &LocalTimeline) -> Result<ForkPoint, ClaimError> {
+    let timeline = local.timeline;
+    let unrelated = |detail: String| ClaimError::Unrelated { timeline, detail };
+    let fork =
+        local.parent.ok_or_else(|| unrelated("it has no parent, and the archive holds another history".into()))?;
+    let parent = read(store, fork.timeline).await?;
+    let parent = parent.ok_or_else(|| unrelated(format!("the archive has no timeline {}", fork.timeline)))?;
+    // A parent that nothing was written to shares its own parent's records up to its fork.
+    let end = match archive_end(store, epochs, fork.timeline).await? {
+        Some(end) => Some(end.lsn),
+        None => parent.parent.map(|point| point.lsn),
+    };
+    match end {
+        Some(end) if fork.lsn <= end => Ok(fork),
+        _ => Err(unrelated(format!(
+            "it forked off timeline {} at LSN {}, beyond what the archive holds of that",
+            fork.timeline, fork.lsn
+        ))),
+    }
+}
+
+async fn read(store: &Store, timeline: TimelineId) -> Result<Option<TimelineDocument>, ClaimError> {
+    match store.get_document(&ArchiveKey::Timeline(timeline), MissingDigest::Refuse).await {
+        Ok(opened) => Ok(Some(opened.document)),
+        Err(ReadError::Store(StoreError::NotFound { .. })) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
