@@ -20,3 +20,6 @@ pub mod epochs;
 pub mod restore;
 pub mod source;
 pub mod store;
+
+#[cfg(test)]
+mod testing;

@@ -1,1 +1,338 @@
-//! x
+//! Claims: who gets an epoch, who is refused and why, and what a fault at each step leaves behind.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use reddb_file::archive::{Codec, SegmentSidecar, Sha256Digest, TimelineDocument, TimelineReason};
+
+use super::*;
+use crate::codec::{CompressionLevel, encode_segment};
+use crate::source::LogSource as _;
+use crate::store::fault::Op;
+use crate::testing::{CLUSTER, Journal, TestClock, faulty_store, watch};
+
+async fn claim_as(store: &Store, journal: &Journal, takeover: Takeover) -> Result<Claim, ClaimError> {
+    let claimant = Claimant { takeover, ..journal.claimant() };
+    claim(store, &claimant, journal, &watch(), &TestClock::default()).await
+}
+
+async fn start(store: &Store, journal: &Journal) -> Result<Claim, ClaimError> {
+    claim_as(store, journal, Takeover::Refuse).await
+}
+
+/// Ships the records up to `to` as one segment, without a head: what a crash after the sidecar leaves.
+async fn ship(store: &Store, journal: &Journal, claim: &Claim, from: TimedMark, to: u64) -> SegmentSidecar {
+    let bytes = journal.read(from.lsn.next().unwrap(), Lsn::new(to), u64::MAX).unwrap();
+    let run = reddb_file::archive::RecordRun::scan(from.lsn, from.chain, bytes).unwrap();
+    let stored = encode_segment(&run, CLUSTER, claim.timeline, claim.epoch, CompressionLevel::default()).unwrap();
+    let name = stored.sidecar.name();
+    store.put_create_only(&ArchiveKey::Segment(name), stored.object).await.unwrap();
+    put_new(store, &ArchiveKey::SegmentSidecar(name), &stored.sidecar).await.unwrap();
+    stored.sidecar
+}
+
+async fn load(store: &Store) -> Epochs {
+    Epochs::load(store, CLUSTER, MissingDigest::Refuse).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_new_archive_begins_where_the_log_begins() {
+    let (store, _) = faulty_store();
+    let journal = Journal::new(1);
+    journal.append(9);
+    let claim = start(&store, &journal).await.unwrap();
+    assert_eq!((claim.epoch, claim.kind), (Epoch::new(1), ArchiveKind::New));
+    assert_eq!(claim.archived, TimedMark::genesis(CLUSTER));
+    journal.prune(4);
+    let (other, _) = faulty_store();
+    let claim = start(&other, &journal).await.unwrap();
+    assert_eq!(claim.archived.lsn, Lsn::new(4));
+    let keys: Vec<_> = other.list("").await.unwrap().into_iter().map(|object| object.key).collect();
+    let epoch = "epochs/00000000000000000001";
+    let expected = ["cluster.json".into(), format!("{epoch}.head.json"), format!("{epoch}.json")];
+    assert_eq!(keys[..3], expected);
+    assert_eq!(keys[3..], [format!("{epoch}.start.json"), "timelines/0000000001.json".into()]);
+}
+
+#[tokio::test]
+async fn a_restart_goes_on_where_the_archive_really_ends() {
+    let (store, _) = faulty_store();
+    let journal = Journal::new(1);
+    journal.append(20);
+    let first = start(&store, &journal).await.unwrap();
+    // Two segments landed, the head was never written again; a third lacks its sidecar.
+    let one = ship(&store, &journal, &first, first.archived, 8).await;
+    let mark = TimedMark { lsn: one.last_lsn, chain: one.chain_after, time_ms: one.last_time_ms };
+    let two = ship(&store, &journal, &first, mark, 12).await;
+    let mark = TimedMark { lsn: two.last_lsn, chain: two.chain_after, time_ms: two.last_time_ms };
+    let three = ship(&store, &journal, &first, mark, 15).await;
+    store.delete(&ArchiveKey::SegmentSidecar(three.name())).await.unwrap();
+    let second = start(&store, &journal).await.unwrap();
+    assert_eq!((second.epoch, second.archived, second.kind), (Epoch::new(2), mark, ArchiveKind::Continued));
+    let epochs = load(&store).await;
+    assert_eq!(epochs.get(second.epoch).unwrap().closes(), Some(journal.point(12)));
+    assert!(epochs.is_segment_void(&three.name()) && !epochs.is_segment_void(&two.name()));
+    // A sidecar that lands late changes nothing.
+    put_new(&store, &ArchiveKey::SegmentSidecar(three.name()), &three).await.unwrap();
+    assert_eq!(start(&store, &journal).await.unwrap().archived, mark);
+}
+
+#[tokio::test]
+async fn only_the_logs_own_archive_is_extended() {
+    let (store, _) = faulty_store();
+    let journal = Journal::new(1);
+    journal.append(10);
+    let first = start(&store, &journal).await.unwrap();
+    ship(&store, &journal, &first, first.archived, 10).await;
+    let before = store.list("").await.unwrap();
+
+    let behind = start(&store, &journal.fork(1, 9, None)).await.unwrap_err();
+    assert!(matches!(behind, ClaimError::LocalBehindArchive { local, archive, .. }
+        if (local, archive) == (Lsn::new(9), Lsn::new(10))));
+
+    let diverged = journal.fork(1, 5, None);
+    diverged.append_with(9, 30, 99);
+    let diverged = start(&store, &diverged).await.unwrap_err();
+    assert!(matches!(diverged, ClaimError::Diverged { lsn, .. } if lsn == Lsn::new(10)), "{diverged}");
+
+    let forgetful = journal.fork(1, 10, None);
+    forgetful.append(5);
+    forgetful.prune(12);
+    let error = start(&store, &forgetful).await.unwrap_err();
+    assert!(matches!(error, ClaimError::LogBeginsBeyondArchive { .. }), "{error}");
+
+    let stranger = Claimant { cluster: ClusterId::from_bytes([9; 16]), ..journal.claimant() };
+    let error = claim(&store, &stranger, &journal, &watch(), &TestClock::default()).await.unwrap_err();
+    assert!(matches!(error, ClaimError::WrongCluster { .. }), "{error}");
+
+    let mut twin = journal.claimant();
+    twin.timeline.id = Uuid::from_bytes([8; 16]);
+    let error = claim(&store, &twin, &journal, &watch(), &TestClock::default()).await.unwrap_err();
+    assert!(matches!(error, ClaimError::TimelineTaken { .. }), "{error}");
+
+    assert_eq!(store.list("").await.unwrap(), before, "a refused start leaves no trace");
+    start(&store, &journal).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_place_that_holds_other_things_is_no_archive() {
+    let (store, _) = faulty_store();
+    store.put_overwrite(&ArchiveKey::Catalogue, Bytes::from_static(b"{}")).await.unwrap();
+    let error = start(&store, &Journal::new(1)).await.unwrap_err();
+    assert!(matches!(&error, ClaimError::NotAnArchive { key, .. } if key == "manifest.json"), "{error}");
+}
+
+#[tokio::test]
+async fn a_slow_claimant_finds_its_start_taken_and_has_lost() {
+    let (store, _) = faulty_store();
+    let (slow, fast) = (Journal::new(1), Journal::new(2));
+    let clock = TestClock::default();
+    let token = Uuid::new_v4();
+    ensure_cluster(&store, &slow.claimant(), &clock).await.unwrap();
+    assert!(create_claim(&store, &slow.claimant(), Epoch::new(1), token, &clock).await.unwrap());
+    let winner = start(&store, &fast).await.unwrap();
+    assert_eq!(winner.epoch, Epoch::new(2));
+    let lost = begin(&store, &slow.claimant(), &slow, Epoch::new(1), token, &clock).await.unwrap_err();
+    assert!(matches!(lost, ClaimError::LostRace { epoch, by } if (epoch, by) == (Epoch::new(1), Epoch::new(2))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn racing_claimants_never_share_an_epoch() {
+    for _ in 0..10 {
+        let (store, _) = faulty_store();
+        let mut claims = tokio::task::JoinSet::new();
+        for node in 1..=6 {
+            let store = store.clone();
+            claims.spawn(async move { claim_as(&store, &Journal::new(node), Takeover::Allow).await });
+        }
+        let mut won = Vec::new();
+        while let Some(result) = claims.join_next().await {
+            match result.unwrap() {
+                Ok(claim) => won.push(claim.epoch),
+                Err(ClaimError::LostRace { epoch, by }) => assert!(by > epoch),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        let epochs = load(&store).await;
+        assert!(won.contains(&epochs.newest()), "nobody is above the highest claimant, so it has won");
+        won.sort_unstable();
+        let begun: Vec<_> =
+            epochs.iter().filter(|(_, entry)| entry.begins().is_some()).map(|(epoch, _)| epoch).collect();
+        assert_eq!(won, begun);
+    }
+}
+
+#[tokio::test]
+async fn a_live_holder_is_not_pushed_aside_unless_an_operator_says_so() {
+    let (store, _) = faulty_store();
+    let (holder, other) = (Journal::new(1), Journal::new(2));
+    let first = start(&store, &holder).await.unwrap();
+    let beating = {
+        let store = store.clone();
+        let mut head = first.first_head(0);
+        tokio::spawn(async move {
+            loop {
+                head.beat += 1;
+                let bytes = sealed::encode(&head).unwrap();
+                store.put_overwrite(&ArchiveKey::EpochHead(head.epoch), bytes.into()).await.unwrap();
+                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            }
+        })
+    };
+    let refused = start(&store, &other).await.unwrap_err();
+    assert!(matches!(&refused, ClaimError::LiveHolder(info) if info.node == holder.node), "{refused}");
+    start(&store, &holder).await.unwrap();
+    claim_as(&store, &other, Takeover::Allow).await.unwrap();
+    beating.abort();
+    start(&store, &holder).await.unwrap();
+}
+
+fn timeline(claimed: &TimelineDocument) -> LocalTimeline {
+    LocalTimeline {
+        timeline: claimed.timeline,
+        parent: claimed.parent,
+        id: claimed.id,
+        clock_offset_ms: claimed.clock_offset_ms,
+    }
+}
+
+#[tokio::test]
+async fn a_restored_directory_forks_and_the_old_one_is_superseded() {
+    let (store, _) = faulty_store();
+    let old = Journal::new(1);
+    old.append(10);
+    let first = start(&store, &old).await.unwrap();
+    ship(&store, &old, &first, first.archived, 10).await;
+    let request = TimelineRequest {
+        cluster: CLUSTER,
+        node: Journal::new(2).node,
+        parent: old.point(6),
+        reason: TimelineReason::Restored,
+        clock_offset_ms: -5,
+        takeover: Takeover::Refuse,
+    };
+    let clock = TestClock::default();
+    let unused = claim_timeline(&store, &request, &watch(), &clock).await.unwrap();
+    let claimed = claim_timeline(&store, &request, &watch(), &clock).await.unwrap();
+    assert_eq!((unused.timeline, claimed.timeline), (TimelineId::new(2), TimelineId::new(3)));
+
+    let restored = old.fork(2, 6, Some(timeline(&claimed)));
+    restored.append_with(2, 30, 42);
+    let second = start(&store, &restored).await.unwrap();
+    assert_eq!((second.timeline, second.archived.lsn), (TimelineId::new(3), Lsn::new(6)));
+    assert_eq!(load(&store).await.get(second.epoch).unwrap().closes(), Some(old.point(10)));
+    ship(&store, &restored, &second, second.archived, 8).await;
+
+    let error = start(&store, &old).await.unwrap_err();
+    assert!(matches!(error, ClaimError::Superseded { newest, .. } if newest == TimelineId::new(3)), "{error}");
+    let third = claim_as(&store, &old, Takeover::Allow).await.unwrap();
+    assert_eq!((third.timeline, third.archived.lsn), (TimelineId::FIRST, Lsn::new(10)));
+    assert_eq!(load(&store).await.get(third.epoch).unwrap().closes(), Some(restored.point(8)));
+    let back = claim_as(&store, &restored, Takeover::Allow).await.unwrap();
+    assert_eq!((back.timeline, back.archived.lsn), (TimelineId::new(3), Lsn::new(8)));
+}
+
+#[tokio::test]
+async fn a_fork_beyond_the_archive_is_refused() {
+    let (store, _) = faulty_store();
+    let old = Journal::new(1);
+    old.append(10);
+    let first = start(&store, &old).await.unwrap();
+    ship(&store, &old, &first, first.archived, 4).await;
+    let request = TimelineRequest {
+        cluster: CLUSTER,
+        node: old.node,
+        parent: old.point(6),
+        reason: TimelineReason::Restored,
+        clock_offset_ms: 0,
+        takeover: Takeover::Refuse,
+    };
+    let claimed = claim_timeline(&store, &request, &watch(), &TestClock::default()).await.unwrap();
+    let error = start(&store, &old.fork(2, 6, Some(timeline(&claimed)))).await.unwrap_err();
+    assert!(matches!(error, ClaimError::Unrelated { .. }), "{error}");
+    let mut unknown = timeline(&claimed);
+    unknown.timeline = TimelineId::new(9);
+    let error = start(&store, &old.fork(2, 6, Some(unknown))).await.unwrap_err();
+    assert!(matches!(error, ClaimError::Unrelated { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_sidecar_that_does_not_follow_the_end_is_an_error() {
+    let (store, _) = faulty_store();
+    let journal = Journal::new(1);
+    journal.append(10);
+    let first = start(&store, &journal).await.unwrap();
+    let one = ship(&store, &journal, &first, first.archived, 4).await;
+    let forged = SegmentSidecar {
+        first_lsn: Lsn::new(5),
+        last_lsn: Lsn::new(6),
+        record_count: 2,
+        chain_before: Chain::genesis(CLUSTER),
+        stored_bytes: 3,
+        stored_sha256: Sha256Digest::of(b"abc"),
+        codec: Codec::Zstd,
+        ..one
+    };
+    store.put_create_only(&ArchiveKey::Segment(forged.name()), Bytes::from_static(b"abc")).await.unwrap();
+    put_new(&store, &ArchiveKey::SegmentSidecar(forged.name()), &forged).await.unwrap();
+    let error = start(&store, &journal).await.unwrap_err();
+    assert!(matches!(error, ClaimError::Unrelated { .. }), "{error}");
+}
+
+/// Fails the n-th request of a claim, for every n, each time on an archive that was held before.
+async fn with_each_request_failing(arm: impl Fn(&crate::store::fault::Faults, u64)) -> u64 {
+    for number in 0.. {
+        let (store, faults) = faulty_store();
+        let journal = Journal::new(1);
+        journal.append(10);
+        let first = start(&store, &journal).await.unwrap();
+        ship(&store, &journal, &first, first.archived, 7).await;
+        let before = faults.requests().len() as u64;
+        arm(&faults, number);
+        let result = start(&store, &journal).await;
+        let made = faults.requests().len() as u64 - before;
+        if let Err(error) = &result {
+            assert!(matches!(error, ClaimError::Store(_) | ClaimError::Read(_) | ClaimError::Epochs(_)), "{error}");
+        }
+        faults.heal();
+        let again = start(&store, &journal).await.unwrap();
+        assert_eq!(again.archived.lsn, Lsn::new(7));
+        assert!(again.epoch > first.epoch);
+        assert_eq!(load(&store).await.newest_begun().unwrap().0, again.epoch);
+        if number >= made {
+            return number;
+        }
+    }
+    unreachable!("a claim makes finitely many requests")
+}
+
+#[tokio::test]
+async fn a_failure_of_any_request_leaves_an_archive_that_can_be_claimed() {
+    let requests = with_each_request_failing(|faults, number| faults.fail_nth(number)).await;
+    assert!(requests > 20, "the sweep covered {requests} requests");
+}
+
+#[tokio::test]
+async fn a_lost_answer_of_any_write_is_found_to_have_been_a_success() {
+    let (store, faults) = faulty_store();
+    let journal = Journal::new(1);
+    for _ in 0..8 {
+        faults.lose_answer_next();
+    }
+    // Only the head is overwritten, and so not read back: its failure is the claim's.
+    let writes = async |store: &Store| start(store, &journal).await;
+    let error = writes(&store).await.unwrap_err();
+    assert!(matches!(error, ClaimError::Store(StoreError::Unavailable { .. })), "{error}");
+    let puts = faults.requests().into_iter().filter(|(op, _)| *op == Op::Put).count();
+    assert_eq!(puts, 5, "cluster, timeline, claim, start, head: each was made once");
+}
+
+#[tokio::test]
+async fn claims_are_shared_between_threads() {
+    fn is_send<T: Send>(value: T) -> T {
+        value
+    }
+    let (store, _) = faulty_store();
+    let journal = Arc::new(Journal::new(1));
+    is_send(start(&store, &journal)).await.unwrap();
+}

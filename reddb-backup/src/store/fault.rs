@@ -104,6 +104,12 @@ impl Faults {
         self.0.lock().offline = false;
     }
 
+    /// Forgets every fault that was planned and has not happened. What [`Faults::requests`] tells stays.
+    pub fn heal(&self) {
+        let mut state = self.0.lock();
+        *state = State { requests: std::mem::take(&mut state.requests), ..State::default() };
+    }
+
     /// The requests so far, in order, failed ones too.
     #[must_use]
     pub fn requests(&self) -> Vec<(Op, String)> {

@@ -1,0 +1,204 @@
+//! What this crate's tests archive: a journal in memory, a clock that is set, and stores with faults.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use object_store::memory::InMemory;
+use parking_lot::Mutex;
+use reddb_file::archive::{ForkPoint, Text};
+use reddb_file::mark::TimedMark;
+use reddb_file::record::encode_parts;
+use reddb_file::{ClusterId, Lsn, NodeId, RecordKind, TimelineId};
+use uuid::Uuid;
+
+use crate::claim::{Claimant, LocalTimeline, Takeover, WatchSettings};
+use crate::clock::Clock;
+use crate::source::{Checkpoint, CheckpointSource, Fence, LocalHistory, LogSource, SourceError};
+use crate::store::fault::{FaultStore, Faults};
+use crate::store::{RetryPolicy, Store};
+
+/// A clock that a test sets.
+#[derive(Debug, Default)]
+pub(crate) struct TestClock(pub(crate) AtomicU64);
+
+impl Clock for TestClock {
+    fn now_ms(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+pub(crate) const CLUSTER: ClusterId = ClusterId::from_bytes([1; 16]);
+
+/// A store in memory that makes one attempt for each request.
+pub(crate) fn faulty_store() -> (Store, Faults) {
+    let (faulty, faults) = FaultStore::new(Arc::new(InMemory::new()));
+    (Store::new(Arc::new(faulty), "", "test").with_retry(RetryPolicy::once()), faults)
+}
+
+/// Settings that watch a holder for 20 ms.
+pub(crate) fn watch() -> WatchSettings {
+    WatchSettings { beat_interval: std::time::Duration::from_millis(10), ..WatchSettings::default() }
+}
+
+#[derive(Debug)]
+struct Inner {
+    timeline: LocalTimeline,
+    base: TimedMark,
+    records: Vec<(Bytes, TimedMark)>,
+    archived: TimedMark,
+}
+
+/// A log in memory. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Journal {
+    pub(crate) node: NodeId,
+    inner: Arc<Mutex<Inner>>,
+}
+
+impl Journal {
+    /// An empty log on timeline 1 of [`CLUSTER`].
+    pub(crate) fn new(node: u8) -> Self {
+        let timeline = LocalTimeline {
+            timeline: TimelineId::FIRST,
+            parent: None,
+            id: Uuid::from_bytes([7; 16]),
+            clock_offset_ms: 0,
+        };
+        Self::starting(node, timeline, TimedMark::genesis(CLUSTER))
+    }
+
+    /// A log whose first record follows `base`.
+    pub(crate) fn starting(node: u8, timeline: LocalTimeline, base: TimedMark) -> Self {
+        let inner = Inner { timeline, base, records: Vec::new(), archived: base };
+        Self { node: NodeId::from_bytes([node; 16]), inner: Arc::new(Mutex::new(inner)) }
+    }
+
+    /// A log of its own with the records up to `lsn`, on another timeline where one is given.
+    pub(crate) fn fork(&self, node: u8, lsn: u64, timeline: Option<LocalTimeline>) -> Self {
+        let inner = self.inner.lock();
+        let records: Vec<_> = inner.records.iter().filter(|(_, mark)| mark.lsn.get() <= lsn).cloned().collect();
+        let timeline = timeline.unwrap_or(inner.timeline);
+        let copy = Inner { timeline, base: inner.base, archived: inner.base, records };
+        Self { node: NodeId::from_bytes([node; 16]), inner: Arc::new(Mutex::new(copy)) }
+    }
+
+    /// Appends `count` records with payloads of `bytes` bytes that differ by `seed`.
+    pub(crate) fn append_with(&self, count: u64, bytes: usize, seed: u64) {
+        let mut inner = self.inner.lock();
+        for _ in 0..count {
+            let last = inner.records.last().map_or(inner.base, |(_, mark)| *mark);
+            let lsn = last.lsn.next().unwrap();
+            let time_ms = 1000 + lsn.get() * 10;
+            let mut payload = format!("{seed}:{lsn}:").into_bytes();
+            payload.resize(payload.len().max(bytes), b'x');
+            let mut record = Vec::new();
+            encode_parts(lsn, time_ms, RecordKind::Changes, &payload, &mut record).unwrap();
+            let mark = TimedMark { lsn, chain: last.chain.extend(&record), time_ms };
+            inner.records.push((record.into(), mark));
+        }
+    }
+
+    /// Appends `count` small records.
+    pub(crate) fn append(&self, count: u64) {
+        self.append_with(count, 30, 0);
+    }
+
+    /// Forgets the records up to `lsn`.
+    pub(crate) fn prune(&self, lsn: u64) {
+        let mut inner = self.inner.lock();
+        if let Some((_, mark)) = inner.records.iter().find(|(_, mark)| mark.lsn.get() == lsn) {
+            inner.base = *mark;
+        }
+        inner.records.retain(|(_, mark)| mark.lsn.get() > lsn);
+    }
+
+    pub(crate) fn local_archived(&self) -> TimedMark {
+        self.inner.lock().archived
+    }
+
+    pub(crate) fn point(&self, lsn: u64) -> ForkPoint {
+        let timeline = self.inner.lock().timeline.timeline;
+        let mark = self.mark_at(Lsn::new(lsn)).unwrap().unwrap();
+        ForkPoint { timeline, lsn: mark.lsn, chain: mark.chain }
+    }
+
+    pub(crate) fn claimant(&self) -> Claimant {
+        let inner = self.inner.lock();
+        Claimant {
+            cluster: CLUSTER,
+            node: self.node,
+            holder: Text::new(format!("node {}", self.node)).unwrap(),
+            timeline: inner.timeline,
+            durable: inner.records.last().map_or(inner.base, |(_, mark)| *mark),
+            oldest: inner.base,
+            takeover: Takeover::Refuse,
+        }
+    }
+}
+
+impl LocalHistory for Journal {
+    fn mark_at(&self, lsn: Lsn) -> Result<Option<TimedMark>, SourceError> {
+        let inner = self.inner.lock();
+        let base = [inner.base];
+        let mut marks = base.iter().chain(inner.records.iter().map(|(_, mark)| mark));
+        Ok(marks.find(|mark| mark.lsn == lsn).copied())
+    }
+}
+
+impl LogSource for Journal {
+    fn durable(&self) -> TimedMark {
+        self.claimant().durable
+    }
+
+    fn fence(&self) -> Result<Fence, SourceError> {
+        let mark = self.durable();
+        Ok(Fence { mark, complete_until_ms: mark.time_ms })
+    }
+
+    fn read(&self, from: Lsn, to: Lsn, bytes_max: u64) -> Result<Bytes, SourceError> {
+        let inner = self.inner.lock();
+        let mut out = Vec::new();
+        let wanted = inner.records.iter().filter(|(_, mark)| mark.lsn >= from && mark.lsn <= to);
+        for (record, _) in wanted {
+            if !out.is_empty() && (out.len() + record.len()) as u64 > bytes_max {
+                break;
+            }
+            out.extend_from_slice(record);
+        }
+        Ok(out.into())
+    }
+
+    fn archived(&self, mark: TimedMark) -> Result<(), SourceError> {
+        let mut inner = self.inner.lock();
+        assert!(mark.lsn >= inner.archived.lsn, "the archived mark never goes back");
+        inner.archived = mark;
+        Ok(())
+    }
+}
+
+impl CheckpointSource for Journal {
+    fn checkpoint(&self, into: &Path) -> Result<Checkpoint, SourceError> {
+        let mark = self.durable();
+        let inner = self.inner.lock();
+        std::fs::create_dir(into.join("tables"))?;
+        let mut files = Vec::new();
+        // One file for each ten records: a later checkpoint shares the full ones.
+        for (number, records) in inner.records.chunks(10).enumerate() {
+            let path = format!("tables/{number:04}");
+            let content: Vec<u8> = records.iter().flat_map(|(record, _)| record.to_vec()).collect();
+            std::fs::write(into.join(&path), content)?;
+            files.push(path.parse()?);
+        }
+        std::fs::write(into.join("current"), mark.lsn.to_string())?;
+        files.push("current".parse()?);
+        Ok(Checkpoint {
+            mark,
+            files,
+            engine: Text::new("journal")?,
+            engine_version: Text::new("1")?,
+            engine_format_version: 1,
+        })
+    }
+}
