@@ -119,7 +119,13 @@ impl SegmentPool {
         create_dir_durable(vfs.as_ref(), &wal_dir)?;
         remove_temporaries(vfs.as_ref(), &wal_dir)?;
         let mut shelf = Shelf { ready: VecDeque::new(), retired: VecDeque::new(), next_number: 1, filling_bytes: 0 };
-        for entry in vfs.list(&wal_dir)? {
+        let entries = vfs.list(&wal_dir)?;
+        // A process that was killed may have renamed a segment to a spare without making that durable.
+        for timeline in entries.iter().filter(|entry| entry.kind == EntryKind::Dir) {
+            vfs.sync_dir(&wal_dir.join(&timeline.name))?;
+        }
+        vfs.sync_dir(&wal_dir)?;
+        for entry in entries {
             let Some(number) = parse_spare_name(&entry.name).filter(|_| entry.kind == EntryKind::File) else {
                 continue;
             };

@@ -1,0 +1,222 @@
+//! Streaming: from any record to any bound, beside the writer, across segments, until the segments are gone.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use common::{Dice, Node, OPTIONS, Process, cluster, first_state};
+use reddb_file::vfs::StdVfs;
+use reddb_file::wal::{BatchBuilder, FillProgress, SegmentPool, WalReadError, WalReader, WalWriter, recover};
+use reddb_file::{Chain, Epoch, Lsn, RecordKind, TimelineId};
+
+fn reader(node: &Node, from: u64) -> WalReader {
+    WalReader::new(Arc::clone(&node.vfs), &node.dir, cluster(), TimelineId::FIRST, Lsn::new(from))
+}
+
+/// All LSNs up to `durable`, in the order in which they are read, with the chain after the last.
+fn read_all(reader: &mut WalReader, durable: u64) -> Result<(Vec<u64>, Option<Chain>), WalReadError> {
+    let (mut lsns, mut chain) = (Vec::new(), None);
+    while let Some(batch) = reader.next_batch(Lsn::new(durable))? {
+        assert!(chain.is_none_or(|chain| chain == batch.chain_before), "batches join");
+        lsns.extend(batch.records().map(|record| record.lsn.get()));
+        assert_eq!(batch.records().next().map(|record| record.time_ms), Some(batch.first_time_ms));
+        assert_eq!(lsns.last(), Some(&batch.last.lsn.get()));
+        chain = Some(batch.last.chain);
+    }
+    Ok((lsns, chain))
+}
+
+fn filled() -> (Node, Process) {
+    let mut node = Node::new(3);
+    let mut process = node.start().expect("starts");
+    for _ in 0..30 {
+        node.append(&mut process, &[100, 3000, 0]).expect("works");
+    }
+    (node, process)
+}
+
+#[test]
+fn reading_from_every_record_to_every_bound_gives_exactly_those_records() {
+    let (node, process) = filled();
+    let last = process.writer.last();
+    let segments = process.writer.segments();
+    assert!(segments.len() > 3, "the log spans segments");
+    for from in 1..=last.lsn.get() {
+        let (lsns, chain) = read_all(&mut reader(&node, from), last.lsn.get()).expect("readable");
+        assert_eq!(lsns, (from..=last.lsn.get()).collect::<Vec<_>>());
+        assert_eq!(chain, Some(last.chain));
+        let bound = from + (from * 7) % 11;
+        if bound <= last.lsn.get() {
+            let (lsns, _) = read_all(&mut reader(&node, from), bound).expect("readable");
+            assert_eq!(lsns, (from..=bound).collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
+fn a_bound_that_moves_by_one_record_loses_and_repeats_nothing() {
+    let (node, process) = filled();
+    let mut reader = reader(&node, 1);
+    let mut lsns = Vec::new();
+    for durable in 0..=process.writer.last().lsn.get() {
+        lsns.extend(read_all(&mut reader, durable).expect("readable").0);
+        assert_eq!(lsns.last().copied().unwrap_or(0), durable);
+    }
+    assert_eq!(lsns, (1..=process.writer.last().lsn.get()).collect::<Vec<_>>());
+}
+
+#[test]
+fn nothing_is_read_beyond_the_bound_even_where_it_is_written() {
+    let (node, _process) = filled();
+    let mut reader = reader(&node, 5);
+    assert!(reader.next_batch(Lsn::new(4)).expect("no error").is_none());
+    assert_eq!(reader.next_lsn(), Lsn::new(5));
+}
+
+#[test]
+fn a_reader_follows_appends_rotations_and_epochs() {
+    let mut node = Node::new(4);
+    let mut process = node.start().expect("starts");
+    let mut reader = reader(&node, 1);
+    let mut epochs = Vec::new();
+    for round in 0..60 {
+        if round % 7 == 0 {
+            let epoch = process.writer.epoch().next().expect("few");
+            process.writer.start_epoch(epoch).expect("goes up");
+        }
+        node.append_random(&mut process).expect("works");
+        let durable = process.writer.last();
+        let mut last = None;
+        while let Some(batch) = reader.next_batch(durable.lsn).expect("readable") {
+            epochs.push(batch.epoch);
+            last = Some(batch.last);
+        }
+        assert_eq!(last, Some(durable));
+    }
+    assert!(epochs.is_sorted());
+    assert_eq!(epochs.last(), Some(&process.writer.epoch()));
+}
+
+#[test]
+fn a_segment_that_is_recycled_under_a_reader_is_said_to_be_pruned() {
+    let (mut node, mut process) = filled();
+    let mut slow = reader(&node, 1);
+    slow.next_batch(process.writer.last().lsn).expect("readable").expect("there");
+    node.prune(&mut process).expect("works");
+    while process.pool.fill_step(4096).expect("works") != FillProgress::Idle {}
+    for _ in 0..30 {
+        node.append(&mut process, &[100, 3000, 0]).expect("works");
+    }
+    let first = process.writer.segments()[0].first_lsn;
+    let error = read_all(&mut slow, process.writer.last().lsn.get()).expect_err("its segment is gone");
+    match error {
+        WalReadError::Pruned { requested, first_available } => {
+            assert_eq!(requested, slow.next_lsn());
+            assert_eq!(first_available, Some(first));
+        }
+        other => panic!("{other}"),
+    }
+    read_all(&mut reader(&node, first.get()), process.writer.last().lsn.get()).expect("the rest is readable");
+}
+
+#[test]
+fn damage_that_appears_while_running_is_named_and_never_returned() {
+    let (node, process) = filled();
+    let segments = process.writer.segments();
+    let last = process.writer.last().lsn.get();
+    for (at, info) in segments.iter().enumerate() {
+        // The second batch of each segment, in its records.
+        node.sim.rot(&info.path, |bytes| bytes[2 * 4096 + 100] ^= 1).expect("there");
+        let error = read_all(&mut reader(&node, info.first_lsn.get()), last).expect_err("damaged");
+        match error {
+            WalReadError::Damaged { segment, lsn, .. } => {
+                assert_eq!(segment, info.path);
+                assert!(lsn >= info.first_lsn && lsn <= info.last_lsn, "segment {at}: {lsn}");
+            }
+            other => panic!("{other}"),
+        }
+        node.sim.rot(&info.path, |bytes| bytes[2 * 4096 + 100] ^= 1).expect("there");
+    }
+}
+
+#[test]
+fn a_reader_of_an_empty_or_missing_log_waits() {
+    let mut node = Node::new(5);
+    let mut early = reader(&node, 1);
+    assert!(early.next_batch(Lsn::ZERO).expect("no error").is_none());
+    let mut process = node.start().expect("starts");
+    assert!(early.next_batch(Lsn::ZERO).expect("no error").is_none());
+    node.append(&mut process, &[1]).expect("works");
+    assert!(early.next_batch(Lsn::new(1)).expect("no error").is_some());
+}
+
+/// On the real file system, with threads: a writer that also prunes and recycles, and readers that keep up or fall behind.
+#[test]
+fn readers_and_a_recycling_writer_run_at_the_same_time() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let vfs = StdVfs::shared();
+    let pool = SegmentPool::open(Arc::clone(&vfs), dir.path(), OPTIONS).expect("opens");
+    let mut dice = Dice(9);
+    let mut state = first_state();
+    let recovery = recover(&vfs, dir.path(), cluster(), &state, &pool, dice.salt()).expect("empty");
+    let salts = Box::new(move || dice.salt());
+    let writer = WalWriter::open(Arc::clone(&vfs), dir.path(), Arc::clone(&pool), recovery.log, Epoch::new(1), salts);
+    let mut writer = writer.expect("opens");
+    let durable = AtomicU64::new(0);
+    const RECORDS: u64 = 1500;
+    let outcomes = std::thread::scope(|scope| {
+        let tails: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut reader =
+                        WalReader::new(Arc::clone(&vfs), dir.path(), cluster(), TimelineId::FIRST, Lsn::new(1));
+                    let mut read = 0;
+                    loop {
+                        match reader.next_batch(Lsn::new(durable.load(Ordering::Acquire))) {
+                            Ok(Some(batch)) => {
+                                for record in batch.records() {
+                                    assert_eq!(record.payload, record.lsn.get().to_le_bytes().repeat(40));
+                                    read += 1;
+                                }
+                                if batch.last.lsn.get() == RECORDS {
+                                    return Ok(read);
+                                }
+                            }
+                            Ok(None) => std::thread::yield_now(),
+                            Err(error) => return Err(error),
+                        }
+                    }
+                })
+            })
+            .collect();
+        let mut batch = BatchBuilder::new(writer.last());
+        while writer.last().lsn.get() < RECORDS {
+            batch.reset(writer.last());
+            for _ in 0..5 {
+                let lsn = batch.last().lsn.next().expect("few");
+                batch.push(lsn.get(), RecordKind::Changes, &lsn.get().to_le_bytes().repeat(40)).expect("has room");
+            }
+            writer.append(&mut batch).expect("works");
+            durable.store(writer.last().lsn.get(), Ordering::Release);
+            if writer.last().lsn.get() % 200 == 0 {
+                writer.prune(Lsn::new(writer.last().lsn.get() - 100));
+                while pool.fill_step(65536).expect("works") != FillProgress::Idle {}
+            }
+        }
+        tails.into_iter().map(|tail| tail.join().expect("no panic")).collect::<Vec<_>>()
+    });
+    for outcome in outcomes {
+        match outcome {
+            Ok(read) => assert_eq!(read, RECORDS),
+            Err(WalReadError::Pruned { .. }) => {}
+            Err(error) => panic!("a reader may only fall behind: {error}"),
+        }
+    }
+    state.durable = writer.last();
+    state.archived = state.durable.mark();
+    state.checkpoint = state.durable.mark();
+    drop(writer);
+    let recovery = recover(&vfs, dir.path(), cluster(), &state, &pool, Dice(77).salt()).expect("recovers");
+    assert_eq!(recovery.log.end(), state.durable);
+}
