@@ -4,6 +4,18 @@
 //! committer against the newest state. Neither knows which: the transaction does. Session commands (connection,
 //! transactions, server) are carried out by the session itself.
 
+pub mod databases;
+pub mod expiry;
+pub mod glob;
+pub mod hashes;
+pub mod keys;
+mod lcs;
+pub mod long_double;
+pub mod object;
+pub mod parse;
+pub mod scan;
+pub mod strings;
+
 use bytes::Bytes;
 
 use crate::keyspace::Txn;
@@ -70,6 +82,10 @@ pub struct CommandSpec {
     /// Who carries it out.
     pub run: Run,
 }
+
+/// Every data command, by file.
+pub const DATA_COMMANDS: &[&[CommandSpec]] =
+    &[databases::SPECS, expiry::SPECS, hashes::SPECS, keys::SPECS, object::SPECS, scan::SPECS, strings::SPECS];
 
 impl CommandSpec {
     /// Whether this many arguments, the name included, fit the command.

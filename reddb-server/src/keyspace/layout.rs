@@ -67,6 +67,60 @@ pub fn field_entry(object: ObjectId, field: &[u8]) -> Bytes {
     prefixed(b'F', object, field)
 }
 
+/// An entry's key to read by; a short one takes no allocation.
+#[derive(Debug)]
+pub enum EntryKey {
+    /// One of at most [`EntryKey::SHORT`] bytes.
+    Short {
+        /// The key, padded.
+        bytes: [u8; EntryKey::SHORT],
+        /// Its length.
+        len: usize,
+    },
+    /// A longer one.
+    Long(Bytes),
+}
+
+impl EntryKey {
+    /// How long a key can be without an allocation, in bytes.
+    pub const SHORT: usize = 96;
+
+    /// [`key_entry`].
+    #[must_use]
+    pub fn key(space: ObjectId, key: &[u8]) -> Self {
+        Self::prefixed(b'K', space, key)
+    }
+
+    /// [`field_entry`].
+    #[must_use]
+    pub fn field(object: ObjectId, field: &[u8]) -> Self {
+        Self::prefixed(b'F', object, field)
+    }
+
+    fn prefixed(prefix: u8, id: ObjectId, rest: &[u8]) -> Self {
+        let len = 1 + OBJECT + rest.len();
+        if len > Self::SHORT {
+            return Self::Long(prefixed(prefix, id, rest));
+        }
+        let mut bytes = [0; Self::SHORT];
+        bytes[0] = prefix;
+        bytes[1..1 + OBJECT].copy_from_slice(&id.to_bytes());
+        bytes[1 + OBJECT..len].copy_from_slice(rest);
+        Self::Short { bytes, len }
+    }
+}
+
+impl std::ops::Deref for EntryKey {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Short { bytes, len } => &bytes[..*len],
+            Self::Long(bytes) => bytes,
+        }
+    }
+}
+
 /// The end (exclusive) of all entries that start with `prefix`; such prefixes never consist of 0xff bytes alone.
 #[must_use]
 pub fn prefix_end(prefix: &[u8]) -> Bytes {
@@ -238,29 +292,42 @@ pub fn decode_timeline(value: &[u8]) -> Result<TimelineState, LayoutError> {
     })
 }
 
-/// The value of a key's entry.
-#[must_use]
-pub fn encode_entry(entry: &Entry) -> Bytes {
-    let (tag, body_bytes) = match &entry.value {
-        Value::String(value) => (TAG_STRING, value.len()),
-        Value::Hash(_) => (TAG_HASH, OBJECT + 8),
-    };
-    let mut out = BytesMut::with_capacity(1 + 8 + body_bytes);
-    match entry.expires_at_ms {
+fn entry_head(tag: u8, expires_at_ms: Option<u64>, body_bytes: usize) -> BytesMut {
+    let mut out = BytesMut::with_capacity(1 + expires_at_ms.map_or(0, |_| 8) + body_bytes);
+    match expires_at_ms {
         Some(expires_at_ms) => {
             out.put_u8(tag | TAG_EXPIRES);
             out.put_u64_le(expires_at_ms);
         }
         None => out.put_u8(tag),
     }
-    match &entry.value {
-        Value::String(value) => out.put_slice(value),
-        Value::Hash(hash) => {
-            out.put_slice(&hash.object.to_bytes());
-            out.put_u64_le(hash.field_count);
-        }
-    }
+    out
+}
+
+/// The value of a string key's entry.
+#[must_use]
+pub fn encode_string(value: &[u8], expires_at_ms: Option<u64>) -> Bytes {
+    let mut out = entry_head(TAG_STRING, expires_at_ms, value.len());
+    out.put_slice(value);
     out.freeze()
+}
+
+/// The value of a hash key's entry.
+#[must_use]
+pub fn encode_hash(hash: &HashRef, expires_at_ms: Option<u64>) -> Bytes {
+    let mut out = entry_head(TAG_HASH, expires_at_ms, OBJECT + 8);
+    out.put_slice(&hash.object.to_bytes());
+    out.put_u64_le(hash.field_count);
+    out.freeze()
+}
+
+/// The value of a key's entry.
+#[must_use]
+pub fn encode_entry(entry: &Entry) -> Bytes {
+    match &entry.value {
+        Value::String(value) => encode_string(value, entry.expires_at_ms),
+        Value::Hash(hash) => encode_hash(hash, entry.expires_at_ms),
+    }
 }
 
 /// The inverse of [`encode_entry`]; a string shares `value`'s memory.

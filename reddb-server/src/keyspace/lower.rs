@@ -7,11 +7,14 @@ use bytes::Bytes;
 use reddb_wire::Change;
 
 use super::layout::{
-    DatabaseState, Garbage, database_entry, decode_entry, encode_database, encode_entry, expiry_entry, field_entry,
-    garbage_entry, key_entry,
+    DatabaseState, Garbage, database_entry, decode_entry, encode_database, encode_entry, encode_hash, encode_string,
+    expiry_entry, field_entry, garbage_entry, key_entry,
 };
 use super::state::StateError;
-use super::txn::{Entry, HashRef, Value};
+use super::txn::{Entry, HashRef};
+
+/// How many entries one change sets or removes at most.
+pub const WRITES_MAX: usize = 2;
 
 /// Calls `write` for every entry that `change` sets (`Some`) or removes (`None`), in order. `read` gives an entry as it
 /// is before the change; only [`Change::SetExpiry`] needs it.
@@ -25,13 +28,11 @@ pub fn lower(
 ) -> Result<(), StateError> {
     match *change {
         Change::PutString { space, key, expires_at_ms, value } => {
-            let entry = Entry { value: Value::String(Bytes::copy_from_slice(value)), expires_at_ms };
-            write(key_entry(space, key), Some(encode_entry(&entry)));
+            write(key_entry(space, key), Some(encode_string(value, expires_at_ms)));
             hint(space, key, expires_at_ms, write);
         }
         Change::PutHash { space, key, expires_at_ms, object, field_count } => {
-            let entry = Entry { value: Value::Hash(HashRef { object, field_count }), expires_at_ms };
-            write(key_entry(space, key), Some(encode_entry(&entry)));
+            write(key_entry(space, key), Some(encode_hash(&HashRef { object, field_count }, expires_at_ms)));
             hint(space, key, expires_at_ms, write);
         }
         Change::SetExpiry { space, key, expires_at_ms } => {

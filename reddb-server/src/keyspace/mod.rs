@@ -6,6 +6,7 @@
 //! * [`Txn`] — one transaction's view: the engine at an LSN, below what the running batch has changed.
 //! * [`digest`] — the digest of the whole logical state.
 
+pub mod cursors;
 pub mod digest;
 pub mod env;
 pub mod layout;
@@ -17,7 +18,7 @@ mod txn;
 pub use env::Env;
 pub use overlay::Overlay;
 pub use state::{SnapshotState, State, StateError};
-pub use txn::{Entry, FinishedTxn, HashRef, Savepoint, Touched, Txn, TxnMode, Value};
+pub use txn::{Entry, FinishedTxn, HashRef, Names, Savepoint, Touched, Txn, TxnMode, Value};
 
 /// How many databases there are.
 pub const DATABASE_COUNT: u32 = 16;

@@ -49,7 +49,11 @@ impl Overlay {
     }
 
     /// The changed entries of a range, in key order.
-    pub fn range(&self, from: Bound<Bytes>, to: Bound<Bytes>) -> impl Iterator<Item = (&Bytes, &Option<Bytes>)> + '_ {
+    pub fn range(
+        &self,
+        from: Bound<Bytes>,
+        to: Bound<Bytes>,
+    ) -> impl DoubleEndedIterator<Item = (&Bytes, &Option<Bytes>)> + '_ {
         let empty = match (&from, &to) {
             (Bound::Included(from), Bound::Included(to)) => from > to,
             (Bound::Included(from) | Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to)) => from >= to,

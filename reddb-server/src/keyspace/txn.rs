@@ -6,19 +6,22 @@
 //! * In [`TxnMode::Read`] nothing changes: asking for a change is an error.
 //! * Keys that have expired are not there. In [`TxnMode::Write`] the first touch of one logs its deletion.
 
-use std::cmp::Ordering;
-use std::ops::Bound;
+mod hash;
+mod names;
+mod random;
 
 use bytes::Bytes;
 use reddb_file::Lsn;
-use reddb_wire::{Change, ObjectId, PayloadBuilder};
+use reddb_wire::{Change, KEY_BYTES_MAX, ObjectId, PayloadBuilder};
+
+pub use names::Names;
 
 use super::DATABASE_COUNT;
 use super::env::Env;
-use super::layout::{self, DatabaseState, decode_database, decode_entry, field_entry, key_entry, name_of};
-use super::lower::lower;
+use super::layout::{self, DatabaseState, EntryKey, decode_database, decode_entry};
+use super::lower::{WRITES_MAX, lower};
 use super::overlay::Overlay;
-use super::state::{State, StateEntry, StateError};
+use super::state::{State, StateError};
 use crate::reply::CommandError;
 
 /// What a key holds.
@@ -280,6 +283,20 @@ impl<'a> Txn<'a> {
         Ok(true)
     }
 
+    /// Copies a key with its value and expiry to another name or database, over whatever is there; says whether there was
+    /// such a key. Source and target must differ.
+    ///
+    /// # Errors
+    /// Where the target's name is too long, the copy of a hash is too large for one record, or the state cannot be read.
+    pub fn copy(&mut self, from: (u32, &[u8]), to: (u32, &[u8])) -> Result<bool, StateError> {
+        let Some(entry) = self.lookup_in(from.0, from.1)? else { return Ok(false) };
+        match &entry.value {
+            Value::String(value) => self.put_string_in(to.0, to.1, value, entry.expires_at_ms)?,
+            Value::Hash(hash) => self.copy_hash(hash, to, entry.expires_at_ms)?,
+        }
+        Ok(true)
+    }
+
     /// Moves a key with its value and expiry to another name or database, over whatever is there, in O(1); says whether
     /// there was such a key. Source and target must differ.
     ///
@@ -303,133 +320,6 @@ impl<'a> Txn<'a> {
         }
         self.recount(to.0, to.1, None, Some(expires_at_ms))?;
         Ok(true)
-    }
-
-    /// The value of a hash's field.
-    ///
-    /// # Errors
-    /// Where the state cannot be read.
-    pub fn hash_get(&self, hash: &HashRef, field: &[u8]) -> Result<Option<Bytes>, StateError> {
-        self.read(&field_entry(hash.object, field))
-    }
-
-    /// Sets fields of the hash at a key of the selected database, which is created where there is none; says how many
-    /// fields are new. The expiry stays.
-    ///
-    /// # Errors
-    /// `WRONGTYPE` where the key holds another type; where a field or value is too long, or the state cannot be read.
-    pub fn hash_put<'f>(
-        &mut self,
-        key: &[u8],
-        fields: impl IntoIterator<Item = (&'f [u8], &'f [u8])>,
-    ) -> Result<u64, CommandError> {
-        let db = self.db;
-        let before = self.lookup_in(db, key)?;
-        let (object, count_before) = match &before {
-            Some(entry) => {
-                let hash = entry.as_hash()?;
-                (hash.object, hash.field_count)
-            }
-            None => (self.new_object()?, 0),
-        };
-        let mut field_count = count_before;
-        let mut touched = false;
-        for (field, value) in fields {
-            touched = true;
-            // The fields of a new object cannot exist, but one may be named twice.
-            if self.read(&field_entry(object, field))?.is_none() {
-                field_count += 1;
-            }
-            self.change(&Change::PutField { object, field, value })?;
-        }
-        if field_count != count_before {
-            self.put_hash(db, key, before.as_ref(), HashRef { object, field_count })?;
-        } else if touched {
-            self.touch(db, key);
-        }
-        Ok(field_count - count_before)
-    }
-
-    /// Deletes fields of the hash at a key of the selected database, and the key with the last of them; says how many
-    /// were there.
-    ///
-    /// # Errors
-    /// `WRONGTYPE` where the key holds another type; where the state cannot be read.
-    pub fn hash_delete<'f>(
-        &mut self,
-        key: &[u8],
-        fields: impl IntoIterator<Item = &'f [u8]>,
-    ) -> Result<u64, CommandError> {
-        let db = self.db;
-        let Some(before) = self.lookup_in(db, key)? else { return Ok(0) };
-        let HashRef { object, field_count: count_before } = before.as_hash()?;
-        let mut field_count = count_before;
-        for field in fields {
-            if field_count > 0 && self.read(&field_entry(object, field))?.is_some() {
-                self.change(&Change::DeleteField { object, field })?;
-                field_count -= 1;
-            }
-        }
-        if field_count == 0 {
-            self.remove_entry(db, key, &before)?;
-        } else if field_count != count_before {
-            self.put_hash(db, key, Some(&before), HashRef { object, field_count })?;
-        }
-        Ok(count_before - field_count)
-    }
-
-    /// The fields of a hash from `from` on, in field order, read as they are asked for.
-    pub fn hash_fields(
-        &self,
-        hash: &HashRef,
-        from: Bound<&[u8]>,
-    ) -> impl Iterator<Item = Result<(Bytes, Bytes), StateError>> + use<'_> {
-        let object = hash.object;
-        let from = from.map(|field| field_entry(object, field));
-        let from = if matches!(from, Bound::Unbounded) { Bound::Included(field_entry(object, b"")) } else { from };
-        let to = Bound::Excluded(layout::prefix_end(&field_entry(object, b"")));
-        self.merged(from, to).map(|item| item.map(|(key, value)| (name_of(&key), value)))
-    }
-
-    /// The keys of the selected database from `from` on, in key order, read as they are asked for; expired ones are left
-    /// out.
-    ///
-    /// # Errors
-    /// Where the state cannot be read.
-    pub fn keys(
-        &mut self,
-        from: Bound<&[u8]>,
-    ) -> Result<impl Iterator<Item = Result<(Bytes, Entry), StateError>> + use<'_, 'a>, StateError> {
-        let space = self.database(self.db)?.space;
-        let from = match from {
-            Bound::Included(key) => Bound::Included(key_entry(space, key)),
-            Bound::Excluded(key) => Bound::Excluded(key_entry(space, key)),
-            Bound::Unbounded => Bound::Included(key_entry(space, b"")),
-        };
-        let to = Bound::Excluded(layout::prefix_end(&key_entry(space, b"")));
-        let now_ms = self.now_ms;
-        Ok(self.merged(from, to).filter_map(move |item| {
-            let decoded = item.and_then(|(key, value)| Ok((name_of(&key), decode_entry(&key, &value)?)));
-            match decoded {
-                Ok((_, entry)) if has_expired(&entry, now_ms) => None,
-                other => Some(other),
-            }
-        }))
-    }
-
-    /// The last key of the selected database, expired or not.
-    ///
-    /// # Errors
-    /// Where the state cannot be read.
-    pub fn last_key(&mut self) -> Result<Option<Bytes>, StateError> {
-        let space = self.database(self.db)?.space;
-        let from = key_entry(space, b"");
-        let to = layout::prefix_end(&from);
-        let stored = self.state.last(Bound::Included(from.clone()), Bound::Excluded(to.clone()))?;
-        let changed =
-            self.overlay.range(Bound::Included(from), Bound::Excluded(to)).filter(|(_, value)| value.is_some());
-        let changed = changed.last().map(|(key, _)| key.clone());
-        Ok(stored.map(|(key, _)| key).max(changed).map(|key| name_of(&key)))
     }
 
     /// Where a database's keys are and how many it has.
@@ -541,7 +431,10 @@ impl<'a> Txn<'a> {
     }
 
     fn lookup_raw(&mut self, db: u32, key: &[u8]) -> Result<Option<Entry>, StateError> {
-        let entry_key = key_entry(self.database(db)?.space, key);
+        if key.len() > KEY_BYTES_MAX {
+            return Ok(None);
+        }
+        let entry_key = EntryKey::key(self.database(db)?.space, key);
         let value = self.read(&entry_key)?;
         value.map(|value| decode_entry(&entry_key, &value).map_err(StateError::from)).transpose()
     }
@@ -558,10 +451,20 @@ impl<'a> Txn<'a> {
         if self.mode == TxnMode::Read {
             return Err(StateError::Mismatch("a reading command tried to change something".to_owned()));
         }
-        let mut writes = Vec::with_capacity(2);
-        lower(change, |key| self.read(key), |key, value| writes.push((key, value)))?;
+        let mut writes: [Option<(Bytes, Option<Bytes>)>; WRITES_MAX] = [const { None }; WRITES_MAX];
+        let mut slots = writes.iter_mut();
+        let mut overflow = false;
+        lower(
+            change,
+            |key| self.read(key),
+            |key, value| match slots.next() {
+                Some(slot) => *slot = Some((key, value)),
+                None => overflow = true,
+            },
+        )?;
+        assert!(!overflow, "a change writes at most WRITES_MAX entries");
         self.payload.push(change)?;
-        for (key, value) in writes {
+        for (key, value) in writes.into_iter().flatten() {
             let before = self.overlay.set(key.clone(), value);
             self.undo.push((key, before));
         }
@@ -575,14 +478,6 @@ impl<'a> Txn<'a> {
             self.change(&Change::DropObject { object: hash.object })?;
         }
         self.recount(db, key, Some(entry), None)
-    }
-
-    fn put_hash(&mut self, db: u32, key: &[u8], before: Option<&Entry>, hash: HashRef) -> Result<(), StateError> {
-        let space = self.database(db)?.space;
-        let expires_at_ms = before.and_then(|entry| entry.expires_at_ms);
-        let HashRef { object, field_count } = hash;
-        self.change(&Change::PutHash { space, key, expires_at_ms, object, field_count })?;
-        self.recount(db, key, before, Some(expires_at_ms))
     }
 
     /// Keeps the database's counts: what the key was (`None`: absent), and what it is now (`Some(expiry)`, or absent).
@@ -652,33 +547,6 @@ impl<'a> Txn<'a> {
             *database = Database { state, changed: true };
         }
         Ok(())
-    }
-
-    fn merged(
-        &self,
-        from: Bound<Bytes>,
-        to: Bound<Bytes>,
-    ) -> impl Iterator<Item = Result<StateEntry, StateError>> + use<'_> {
-        let mut stored = self.state.range(from.clone(), to.clone()).peekable();
-        let mut changed = self.overlay.range(from, to).peekable();
-        std::iter::from_fn(move || {
-            loop {
-                let order = match (stored.peek(), changed.peek()) {
-                    (_, None) | (Some(Err(_)), _) => Ordering::Less,
-                    (None, Some(_)) => Ordering::Greater,
-                    (Some(Ok((stored_key, _))), Some((changed_key, _))) => stored_key.cmp(changed_key),
-                };
-                match order {
-                    Ordering::Less => return stored.next(),
-                    // The change hides what is stored.
-                    Ordering::Equal => drop(stored.next()),
-                    Ordering::Greater => {}
-                }
-                if let Some((key, Some(value))) = changed.next() {
-                    return Some(Ok((key.clone(), value.clone())));
-                }
-            }
-        })
     }
 }
 
