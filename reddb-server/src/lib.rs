@@ -5,6 +5,7 @@ pub mod clock;
 pub mod command;
 pub mod commit;
 pub mod config;
+pub mod database;
 pub mod engine;
 pub mod keyspace;
 pub mod replay;

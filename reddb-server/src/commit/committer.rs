@@ -253,7 +253,7 @@ impl Worker {
             Message::ConfirmClock(reply) => {
                 let now = self.now();
                 self.core.confirm_clock(now);
-                drop(reply.send(()));
+                let _gone = reply.send(());
             }
             Message::Stop => return true,
         }
@@ -298,7 +298,7 @@ impl Worker {
                 (Waiting::Fence(reply), _) => {
                     let now = Now { wall_ms: self.clock.wall_ms(), elapsed: self.clock.elapsed() };
                     let (durable, complete_until_ms) = self.core.fence(now);
-                    drop(reply.send(Fence { durable, complete_until_ms }));
+                    let _gone = reply.send(Fence { durable, complete_until_ms });
                 }
             }
         }

@@ -261,31 +261,6 @@ impl Core {
         Ok(Ok(Receipt { timeline: self.timeline, lsn: mark.lsn, chain: mark.chain }))
     }
 
-    /// Adds a record that is not a transaction's, with what it means for the engine.
-    ///
-    /// # Errors
-    /// Where it cannot be logged.
-    pub(super) fn log_system(
-        &mut self,
-        time_ms: u64,
-        kind: RecordKind,
-        payload: &[u8],
-        writes: Vec<EngineWrite>,
-    ) -> Result<TimedMark, BatchError> {
-        let mark = self.batch.push(time_ms, kind, payload)?;
-        self.unapplied.push((applied(mark), writes));
-        self.commits += 1;
-        Ok(mark)
-    }
-
-    /// The time of a record committed now.
-    ///
-    /// # Errors
-    /// Where the clock jumped.
-    pub(super) fn tick(&mut self, now: Now) -> Result<u64, super::log_clock::ClockJump> {
-        self.log_clock.tick(now.wall_ms, now.elapsed)
-    }
-
     /// Makes everything executed so far durable, then visible.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// Gives out record times.
 #[derive(Clone, Copy, Debug)]
-pub struct LogClock {
+pub(super) struct LogClock {
     /// No later record gets a time below this, in Unix milliseconds.
     floor_ms: u64,
     /// The last reading that was believed: wall clock (ms) and monotonic clock.
@@ -32,7 +32,7 @@ pub struct ClockJump {
 impl LogClock {
     /// A clock for a log whose last record has time `last_ms`.
     #[must_use]
-    pub const fn new(last_ms: u64, jump_ms_max: u64) -> Self {
+    pub(super) const fn new(last_ms: u64, jump_ms_max: u64) -> Self {
         Self { floor_ms: last_ms, believed: None, jump_ms_max }
     }
 
@@ -40,7 +40,7 @@ impl LogClock {
     ///
     /// # Errors
     /// [`ClockJump`], until the wall clock comes back or [`LogClock::confirm`] is called.
-    pub fn tick(&mut self, wall_ms: u64, elapsed: Duration) -> Result<u64, ClockJump> {
+    pub(super) fn tick(&mut self, wall_ms: u64, elapsed: Duration) -> Result<u64, ClockJump> {
         if let Some((believed_ms, believed_elapsed)) = self.believed {
             let passed = elapsed.saturating_sub(believed_elapsed).as_millis();
             let expected_ms = believed_ms.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX));
@@ -55,12 +55,12 @@ impl LogClock {
     }
 
     /// Believes the wall clock, wherever it is.
-    pub const fn confirm(&mut self, wall_ms: u64, elapsed: Duration) {
+    pub(super) const fn confirm(&mut self, wall_ms: u64, elapsed: Duration) {
         self.believed = Some((wall_ms, elapsed));
     }
 
     /// Promises that no later record has a time at or below the returned one.
-    pub fn fence(&mut self, wall_ms: u64, elapsed: Duration) -> u64 {
+    pub(super) fn fence(&mut self, wall_ms: u64, elapsed: Duration) -> u64 {
         // Where the clock jumped, the floor stays: the promise is then merely older.
         let floor_ms = self.tick(wall_ms, elapsed).unwrap_or(self.floor_ms);
         floor_ms.saturating_sub(1)

@@ -24,6 +24,12 @@ impl Env {
         Self { clock_offset_ms, random: Mutex::new(SmallRng::seed_from_u64(seed)), cursors: Mutex::default() }
     }
 
+    /// How far the expiry clock is behind the wall clock, in milliseconds.
+    #[must_use]
+    pub const fn clock_offset_ms(&self) -> i64 {
+        self.clock_offset_ms
+    }
+
     /// A number below `bound`, all equally likely; 0 where `bound` is 0.
     #[must_use]
     pub fn random_below(&self, bound: u64) -> u64 {

@@ -1,0 +1,233 @@
+//! Claiming the archive: at the start where the store can be reached, later where it cannot.
+//!
+//! A directory that has begun its timeline may start while the store is away: it goes on in its last epoch, ships nothing,
+//! and claims as soon as the store is back. One that has not (new, or restored) may not, since its timeline's first record
+//! needs the archive's word.
+
+use reddb_backup::claim::{
+    Claim, ClaimError, Claimant, LocalTimeline, Takeover, TimelineRequest, WatchSettings, claim, claim_timeline,
+};
+use reddb_backup::clock::SystemClock;
+use reddb_backup::epochs::EpochsError;
+use reddb_backup::source::LocalHistory;
+use reddb_backup::store::{
+    Addressing, ArchiveUrl, OpenMode, PlainHttp, ProbeError, ReadError, Store, StoreError, StoreErrorKind,
+    StoreSettings,
+};
+use reddb_file::archive::{ForkPoint, Text, TimelineReason};
+use reddb_file::identity::Identity;
+use reddb_file::{Epoch, Mark, TimedMark, TimelineId};
+use uuid::Uuid;
+
+use crate::config::{ArchiveConfig, Config};
+use crate::database::error::{ExitCode, OpenError};
+
+/// Who claims, and with what.
+#[derive(Clone, Debug)]
+pub(in crate::database) struct Claiming {
+    pub(in crate::database) identity: Identity,
+    /// The timeline the log is on; for a fork the parent.
+    pub(in crate::database) timeline: TimelineId,
+    /// Where the timeline begins in its parent, if it has one.
+    pub(in crate::database) parent: Option<(TimelineId, Mark)>,
+    pub(in crate::database) random_id: [u8; 16],
+    pub(in crate::database) clock_offset_ms: i64,
+    pub(in crate::database) begun: Begun,
+    pub(in crate::database) end: TimedMark,
+    pub(in crate::database) oldest: TimedMark,
+    pub(in crate::database) epoch: Epoch,
+}
+
+/// Whether the timeline's first record is in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::database) enum Begun {
+    /// It is.
+    Yes,
+    /// It is not, and the timeline's number is decided.
+    No,
+    /// It is not: a restored directory, whose new timeline has no number yet.
+    NeedsNumber,
+}
+
+/// What was claimed.
+#[derive(Clone, Debug)]
+pub(in crate::database) struct Claimed {
+    pub(in crate::database) store: Store,
+    pub(in crate::database) url: String,
+    pub(in crate::database) timeline: TimelineId,
+    pub(in crate::database) random_id: [u8; 16],
+    /// The epoch to log in until another is claimed.
+    pub(in crate::database) epoch: Epoch,
+    pub(in crate::database) claim: ClaimState,
+}
+
+/// Whether this process owns an epoch.
+#[derive(Clone, Debug)]
+pub(in crate::database) enum ClaimState {
+    /// It does.
+    Owned(Box<Claim>),
+    /// The store is away; this is what to claim with.
+    Pending(Box<Claimant>),
+}
+
+/// The settings of the store, out of the configuration.
+pub(crate) fn store_settings(config: &ArchiveConfig) -> StoreSettings {
+    StoreSettings {
+        endpoint: config.endpoint.clone(),
+        region: config.region.clone(),
+        addressing: if config.virtual_hosted { Addressing::VirtualHosted } else { Addressing::Path },
+        plain_http: if config.allow_http { PlainHttp::Allow } else { PlainHttp::Refuse },
+        credentials_file: config.credentials_file.clone(),
+        ..StoreSettings::default()
+    }
+}
+
+/// Opens the store and claims the next epoch, and a timeline's number where one is needed.
+pub(in crate::database) async fn claim_at_start(
+    config: &Config,
+    claiming: Claiming,
+    past: &dyn LocalHistory,
+) -> Result<Claimed, OpenError> {
+    let refused = |exit, error: &dyn std::fmt::Display| OpenError::Archive { message: error.to_string(), exit };
+    let url_text = config
+        .archive_url()
+        .map_err(|source| OpenError::System { what: "cannot find the data directory's path", source })?;
+    let url: ArchiveUrl = url_text.parse().map_err(|error| refused(ExitCode::Usage, &error))?;
+    let store = Store::open(&url, &store_settings(&config.archive), OpenMode::Create)
+        .map_err(|error| refused(ExitCode::Usage, &error))?;
+    let mut claimant = Claimant {
+        cluster: claiming.identity.cluster,
+        node: claiming.identity.node,
+        holder: holder(),
+        timeline: LocalTimeline {
+            timeline: claiming.timeline,
+            parent: claiming.parent.map(|(timeline, mark)| fork_point(timeline, mark)),
+            id: Uuid::from_bytes(claiming.random_id),
+            clock_offset_ms: claiming.clock_offset_ms,
+        },
+        durable: claiming.end,
+        oldest: claiming.oldest,
+        takeover: if config.takeover { Takeover::Allow } else { Takeover::Refuse },
+    };
+    let owned = claim_now(&store, &claiming, &mut claimant, past).await;
+    let (epoch, state) = match owned {
+        Ok(claim) => (claim.epoch, ClaimState::Owned(Box::new(claim))),
+        Err(Failure { retry: true, message, .. }) if claiming.begun == Begun::Yes => {
+            tracing::warn!(%message, "the archive cannot be reached; starting without it, the log is kept");
+            (claiming.epoch, ClaimState::Pending(Box::new(claimant.clone())))
+        }
+        Err(failure) => return Err(OpenError::Archive { message: failure.message, exit: failure.exit }),
+    };
+    Ok(Claimed {
+        store,
+        url: url.to_string(),
+        timeline: claimant.timeline.timeline,
+        random_id: *claimant.timeline.id.as_bytes(),
+        epoch,
+        claim: state,
+    })
+}
+
+async fn claim_now(
+    store: &Store,
+    claiming: &Claiming,
+    claimant: &mut Claimant,
+    past: &dyn LocalHistory,
+) -> Result<Claim, Failure> {
+    store.probe().await?;
+    let watch = WatchSettings::default();
+    if claiming.begun == Begun::NeedsNumber {
+        let parent = claimant.timeline.parent.ok_or_else(|| Failure {
+            message: "a restored directory without a parent timeline; restore again".to_owned(),
+            exit: ExitCode::Integrity,
+            retry: false,
+        })?;
+        let request = TimelineRequest {
+            cluster: claimant.cluster,
+            node: claimant.node,
+            parent,
+            reason: TimelineReason::Restored,
+            clock_offset_ms: claimant.timeline.clock_offset_ms,
+            takeover: claimant.takeover,
+        };
+        let document = claim_timeline(store, &request, &watch, &SystemClock).await?;
+        claimant.timeline.timeline = document.timeline;
+        claimant.timeline.id = document.id;
+    }
+    Ok(claim(store, claimant, past, &watch, &SystemClock).await?)
+}
+
+/// A claim that did not come about.
+#[derive(Debug)]
+pub(in crate::database) struct Failure {
+    /// What happened and what to do.
+    pub(in crate::database) message: String,
+    pub(in crate::database) exit: ExitCode,
+    /// Whether the same may succeed later.
+    pub(in crate::database) retry: bool,
+}
+
+impl From<ProbeError> for Failure {
+    fn from(error: ProbeError) -> Self {
+        let (exit, retry) = match &error {
+            ProbeError::Store(error) => store_exit(error),
+            _ => (ExitCode::Critical, false),
+        };
+        Self { message: error.to_string(), exit, retry }
+    }
+}
+
+impl From<ClaimError> for Failure {
+    fn from(error: ClaimError) -> Self {
+        let (exit, retry) = match &error {
+            ClaimError::Store(error) => store_exit(error),
+            ClaimError::Read(error) | ClaimError::Epochs(EpochsError::Read(error)) => read_exit(error),
+            ClaimError::LiveHolder(_) | ClaimError::Superseded { .. } | ClaimError::LostRace { .. } => {
+                (ExitCode::Held, false)
+            }
+            ClaimError::Contended { .. } => (ExitCode::Held, true),
+            ClaimError::Local(_) | ClaimError::Document(_) => (ExitCode::Critical, false),
+            _ => (ExitCode::Integrity, false),
+        };
+        Self { message: error.to_string(), exit, retry }
+    }
+}
+
+fn read_exit(error: &ReadError) -> (ExitCode, bool) {
+    match error {
+        ReadError::Store(error) => store_exit(error),
+        _ => (ExitCode::Integrity, false),
+    }
+}
+
+fn store_exit(error: &StoreError) -> (ExitCode, bool) {
+    match error.kind() {
+        StoreErrorKind::Retry => (ExitCode::Unreachable, true),
+        StoreErrorKind::Integrity => (ExitCode::Integrity, false),
+        StoreErrorKind::NotFound | StoreErrorKind::Conflict | StoreErrorKind::Configuration | StoreErrorKind::Local => {
+            (ExitCode::Unreachable, false)
+        }
+    }
+}
+
+/// Claims with what could not be claimed at the start.
+pub(in crate::database) async fn claim_later(
+    store: &Store,
+    claimant: &Claimant,
+    past: &dyn LocalHistory,
+) -> Result<Claim, Failure> {
+    store.probe().await?;
+    Ok(claim(store, claimant, past, &WatchSettings::default(), &SystemClock).await?)
+}
+
+fn fork_point(timeline: TimelineId, mark: Mark) -> ForkPoint {
+    ForkPoint { timeline, lsn: mark.lsn, chain: mark.chain }
+}
+
+/// Who this is, for people.
+fn holder() -> Text {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "unknown host".to_owned());
+    let host: String = host.trim().chars().filter(|found| !found.is_control()).take(64).collect();
+    let text = format!("{host}, process {}", std::process::id());
+    Text::new(text).unwrap_or_else(|_| Text::new("a reddb server").expect("a short plain text"))
+}

@@ -1,0 +1,9 @@
+//! The database's side of archiving: the claim, the archiver's task, what `INFO` and the admin port hear of it.
+
+mod claim;
+mod handle;
+
+pub(crate) use claim::store_settings;
+pub(in crate::database) use claim::{Begun, ClaimState, Claimed, Claiming, claim_at_start};
+pub(in crate::database) use handle::Archive;
+pub use handle::{BackupSummary, MarkSummary};

@@ -1,0 +1,154 @@
+//! Why a database cannot be opened or closed, and what a script should make of it.
+
+use std::path::PathBuf;
+
+use reddb_file::control::ControlError;
+use reddb_file::identity::IdentityError;
+use reddb_file::lock::LockError;
+use reddb_file::vfs::VfsError;
+use reddb_file::wal::{BatchError, RecoverError, WalError, WalReadError};
+use reddb_file::{Lsn, TimelineId};
+
+use crate::engine::EngineError;
+use crate::keyspace::StateError;
+use crate::replay::ReplayError;
+
+/// What a process ends with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// Done.
+    Ok = 0,
+    /// It works, but something wants attention.
+    Warning = 1,
+    /// It does not work.
+    Critical = 2,
+    /// The command was not understood.
+    Usage = 3,
+    /// The archive's store, or the server, cannot be reached.
+    Unreachable = 4,
+    /// Bytes are not what they were.
+    Integrity = 5,
+    /// Another process or another writer holds what is needed.
+    Held = 6,
+    /// The target cannot be restored.
+    NotReachable = 7,
+}
+
+/// Why a database cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has the directory.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The identity file is missing or damaged.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The control file is missing or damaged.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The directory holds something else.
+    #[error("{} is not empty and is not a reddb data directory: use an empty directory, or the right one", dir.display())]
+    ForeignDirectory {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The log cannot be opened.
+    #[error("the log cannot be recovered: {0}")]
+    Recover(#[from] RecoverError),
+    /// The log cannot be read.
+    #[error("the log cannot be read: {0}")]
+    Read(#[from] WalReadError),
+    /// The log cannot be written.
+    #[error("the log cannot be written: {0}")]
+    Wal(#[from] WalError),
+    /// The first record of a timeline cannot be added.
+    #[error("the timeline's first record cannot be logged: {0}")]
+    Batch(#[from] BatchError),
+    /// The engine cannot be opened.
+    #[error("the engine cannot be opened: {0}")]
+    Engine(#[from] EngineError),
+    /// The engine's contents cannot be read.
+    #[error("the engine's contents cannot be read: {0}")]
+    State(#[from] StateError),
+    /// The log cannot be applied to the engine.
+    #[error("the log cannot be applied to the engine: {0}")]
+    Replay(#[from] ReplayError),
+    /// The engine and the log do not belong together.
+    #[error(
+        "the engine holds records up to {engine} with a chain that the log (up to {log}) does not have: the directory was \
+         put together from different histories; restore from the archive into a new directory"
+    )]
+    EngineNotOfThisLog {
+        /// The engine's last record.
+        engine: Lsn,
+        /// The log's last record.
+        log: Lsn,
+    },
+    /// The engine is on another timeline than the control file says.
+    #[error("the engine is on timeline {engine:?}, the control file says {control}; restore into a new directory")]
+    TimelineMismatch {
+        /// The engine's timeline.
+        engine: Option<TimelineId>,
+        /// The control file's.
+        control: TimelineId,
+    },
+    /// The file system failed.
+    #[error(transparent)]
+    Io(#[from] VfsError),
+    /// A thread cannot be started, or the machine's state cannot be read.
+    #[error("{what}: {source}")]
+    System {
+        /// What was attempted.
+        what: &'static str,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The archive refuses this writer, or cannot be used.
+    #[error("{message}")]
+    Archive {
+        /// What happened and what to do.
+        message: String,
+        /// What a script should make of it.
+        exit: ExitCode,
+    },
+}
+
+impl OpenError {
+    /// What a process that cannot go on without the database ends with.
+    #[must_use]
+    pub const fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Lock(LockError::Held { .. }) => ExitCode::Held,
+            Self::Archive { exit, .. } => *exit,
+            Self::ForeignDirectory { .. } => ExitCode::Usage,
+            Self::Identity(_)
+            | Self::Control(_)
+            | Self::Recover(RecoverError::Corrupt(_))
+            | Self::Read(WalReadError::Damaged { .. } | WalReadError::OtherLog { .. })
+            | Self::Engine(EngineError::Corrupt { .. })
+            | Self::State(_)
+            | Self::Replay(_)
+            | Self::EngineNotOfThisLog { .. }
+            | Self::TimelineMismatch { .. } => ExitCode::Integrity,
+            _ => ExitCode::Critical,
+        }
+    }
+}
+
+/// Why a database was not closed as it should be. Every acknowledged write is in the log all the same.
+#[derive(Debug, thiserror::Error)]
+pub enum CloseError {
+    /// The committer had stopped on an internal error.
+    #[error("the committer had stopped on an internal error; the next start recovers from the log")]
+    Committer,
+    /// The log or the engine had failed.
+    #[error("the log or the engine had failed; the next start recovers from the log")]
+    Poisoned,
+    /// The engine could not be flushed.
+    #[error("the engine could not be flushed, the next start replays the log: {0}")]
+    Engine(#[from] EngineError),
+    /// The control file could not be written.
+    #[error("the control file could not be written, the next start recovers from the log: {0}")]
+    Control(#[from] ControlError),
+}

@@ -1,0 +1,181 @@
+//! The janitor's thread: fills spare segments ahead of need, watches the disk's free space, has the engine flush when its
+//! log grows long, and gives up the log that nobody needs any more.
+//!
+//! The log is pruned up to what both the archive's head and the engine's own files hold, and only after the control file
+//! says so durably.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use parking_lot::Mutex;
+use reddb_file::control::ControlFile;
+use reddb_file::wal::{FillProgress, SegmentPool};
+use reddb_file::{Lsn, Mark, TimedMark};
+
+use crate::commit::Committer;
+use crate::commit::gate::{Condition, WriteGate};
+use crate::engine::Engine;
+
+const TICK: Duration = Duration::from_millis(250);
+/// Bytes of zeros written at once: small and paced, so that the log's own syncs hardly wait for them.
+const FILL_BYTES: u64 = 256 * 1024;
+const FILL_PAUSE: Duration = Duration::from_millis(2);
+/// The engine is told to flush when the log has grown by so much since its last flush.
+const FLUSH_LOG_BYTES: u64 = 256 * 1024 * 1024;
+
+/// What the janitor looks after.
+pub(super) struct Duties {
+    pub(super) dir: PathBuf,
+    pub(super) disk_reserve_bytes: u64,
+    pub(super) wal_local_bytes_max: u64,
+    pub(super) pool: Arc<SegmentPool>,
+    pub(super) engine: Arc<dyn Engine>,
+    pub(super) committer: Arc<Committer>,
+    pub(super) gate: Arc<WriteGate>,
+    pub(super) control: Arc<Mutex<ControlFile>>,
+}
+
+/// A handle to the thread.
+pub(super) struct Janitor {
+    stop: Sender<()>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Janitor {
+    pub(super) fn start(duties: Duties) -> std::io::Result<Self> {
+        let (stop, stopped) = bounded(1);
+        let gate = Arc::clone(&duties.gate);
+        let thread = std::thread::Builder::new().name("reddb-janitor".to_owned()).spawn(move || {
+            let worker = std::panic::AssertUnwindSafe(|| Worker { duties, pruned: Lsn::ZERO }.run(&stopped));
+            if std::panic::catch_unwind(worker).is_err() {
+                gate.set(Condition::Poisoned, || "the janitor stopped on an internal error; restart".to_owned());
+            }
+        })?;
+        Ok(Self { stop, thread: Mutex::new(Some(thread)) })
+    }
+
+    pub(super) fn stop(&self) {
+        // A full channel or a thread that is gone: it stops, or has stopped, anyway.
+        let _stops_anyway = self.stop.try_send(());
+        if let Some(thread) = self.thread.lock().take() {
+            drop(thread.join());
+        }
+    }
+}
+
+struct Worker {
+    duties: Duties,
+    pruned: Lsn,
+}
+
+impl Worker {
+    fn run(mut self, stopped: &Receiver<()>) {
+        let mut flush_failed = false;
+        loop {
+            let filling = self.fill();
+            let pause = if filling { FILL_PAUSE } else { TICK };
+            match stopped.recv_timeout(pause) {
+                Err(RecvTimeoutError::Timeout) if filling => continue,
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.watch_disk();
+            self.flush_engine(&mut flush_failed);
+            self.prune();
+        }
+    }
+
+    /// Says whether there is more to fill.
+    fn fill(&self) -> bool {
+        match self.duties.pool.fill_step(FILL_BYTES) {
+            Ok(FillProgress::Idle) => false,
+            Ok(FillProgress::Retired) => true,
+            Ok(FillProgress::Filled { left_bytes, .. }) => left_bytes > 0,
+            Err(error) => {
+                tracing::warn!(%error, "a log segment cannot be prepared ahead of need");
+                false
+            }
+        }
+    }
+
+    fn watch_disk(&self) {
+        let Duties { dir, gate, disk_reserve_bytes, .. } = &self.duties;
+        match free_bytes(dir) {
+            Ok(free) if free >= *disk_reserve_bytes => gate.clear(Condition::DiskFull),
+            Ok(free) => {
+                gate.set(Condition::DiskFull, || {
+                    format!(
+                        "the disk of {} has {free} bytes free, {disk_reserve_bytes} are kept in reserve (--disk-reserve): \
+                         free some space, writes then go on by themselves",
+                        dir.display()
+                    )
+                });
+            }
+            Err(error) => tracing::warn!(%error, "the free space of the disk cannot be read"),
+        }
+    }
+
+    fn flush_engine(&self, failed: &mut bool) {
+        let Duties { engine, committer, wal_local_bytes_max, .. } = &self.duties;
+        let published = committer.published();
+        let long = published.wal_bytes() > FLUSH_LOG_BYTES.min(wal_local_bytes_max / 4);
+        if !long || engine.flushed().lsn >= published.durable().lsn || self.prunable() > self.pruned {
+            return;
+        }
+        match engine.flush() {
+            Ok(_) => *failed = false,
+            Err(error) => {
+                if !std::mem::replace(failed, true) {
+                    tracing::warn!(%error, "the engine cannot flush; the log is kept");
+                }
+            }
+        }
+    }
+
+    fn prunable(&self) -> Lsn {
+        let archived = self.duties.control.lock().state().archived.lsn;
+        archived.min(self.duties.engine.flushed().lsn)
+    }
+
+    fn prune(&mut self) {
+        let Duties { engine, committer, control, .. } = &self.duties;
+        let up_to = self.prunable();
+        if up_to <= self.pruned {
+            return;
+        }
+        match write_marks(control, committer.published().durable(), engine.as_ref()) {
+            Ok(()) => {
+                committer.prune(up_to);
+                self.pruned = up_to;
+            }
+            Err(error) => tracing::warn!(%error, "the control file cannot be written; the log is kept"),
+        }
+    }
+}
+
+/// Raises the control file's durable and checkpoint marks to what is known.
+pub(super) fn write_marks(
+    control: &Mutex<ControlFile>,
+    durable: TimedMark,
+    engine: &dyn Engine,
+) -> Result<(), reddb_file::control::ControlError> {
+    let flushed = engine.flushed();
+    let mut control = control.lock();
+    let mut state = control.state().clone();
+    if durable.lsn > state.durable.lsn {
+        state.durable = durable;
+    }
+    if flushed.lsn > state.checkpoint.lsn && flushed.lsn <= state.durable.lsn {
+        state.checkpoint = Mark { lsn: flushed.lsn, chain: flushed.chain };
+    }
+    if state == *control.state() { Ok(()) } else { control.write(&state) }
+}
+
+/// The bytes that this process may still take on a directory's disk.
+pub(super) fn free_bytes(dir: &std::path::Path) -> std::io::Result<u64> {
+    let stat = rustix::fs::statvfs(dir)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}

@@ -1,0 +1,218 @@
+//! The local side of opening: directory, identity, control file, log, engine.
+//!
+//! The order is what makes a crash at any point harmless: the identity is created before the control file, the control file
+//! before the log, and nothing is acknowledged before all of them and the timeline's first record are durable.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use reddb_file::control::{ControlFile, ControlState, RestoredFrom, Shutdown, TtlMode};
+use reddb_file::identity::{Identity, IdentityError};
+use reddb_file::lock::DirLock;
+use reddb_file::vfs::Vfs;
+use reddb_file::wal::{
+    BatchBuilder, PoolOptions, RecoveredLog, Salt, SegmentPool, Verdict, WalReader, WalWriter, recover,
+};
+use reddb_file::{
+    Chain, ClusterId, Epoch, Lsn, Mark, NodeId, RecordKind, TimedMark, TimelineId, TimelineRecord, layout,
+};
+
+use super::error::OpenError;
+use crate::config::Config;
+use crate::engine::{AppliedMark, Engine, EngineConfig, FaultHook, LsmEngine};
+use crate::keyspace::layout::{TimelineState, decode_timeline, timeline_entry};
+use crate::keyspace::{SnapshotState, State};
+use crate::replay::{Replayer, timeline_writes};
+
+const SPARES_TARGET: u32 = 1;
+const SPARES_MAX: u32 = 3;
+
+/// A data directory that this process holds.
+pub(super) struct Directory {
+    pub(super) vfs: Arc<dyn Vfs>,
+    pub(super) lock: DirLock,
+    pub(super) identity: Identity,
+    pub(super) control: ControlFile,
+}
+
+impl Directory {
+    /// Takes the directory, making it where there is none.
+    pub(super) fn open(vfs: Arc<dyn Vfs>, dir: &Path) -> Result<Self, OpenError> {
+        reddb_file::durable::create_dir_durable(&*vfs, dir)?;
+        let lock = DirLock::acquire(&*vfs, dir, std::process::id())?;
+        let identity = match Identity::read(&*vfs, dir) {
+            Ok(identity) => identity,
+            Err(IdentityError::Missing { .. }) => {
+                if !is_empty(&*vfs, dir)? {
+                    return Err(OpenError::ForeignDirectory { dir: dir.to_owned() });
+                }
+                let identity =
+                    Identity { cluster: ClusterId::from_bytes(random_id()), node: NodeId::from_bytes(random_id()) };
+                identity.create(&*vfs, dir)?;
+                identity
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let fresh = vfs.metadata(&layout::control_path(dir))?.is_none()
+            && vfs.metadata(&layout::wal_dir(dir))?.is_none()
+            && vfs.metadata(&layout::engine_dir(dir))?.is_none();
+        let control = if fresh {
+            ControlFile::create(&*vfs, dir, identity.cluster, &new_cluster(identity.cluster))?
+        } else {
+            ControlFile::open(&*vfs, dir, identity.cluster)?
+        };
+        remove_staging(&*vfs, dir)?;
+        Ok(Self { vfs, lock, identity, control })
+    }
+}
+
+/// Half-built things of a process that is gone; nobody else can be at work, since the lock is held.
+fn remove_staging(vfs: &dyn Vfs, dir: &Path) -> Result<(), OpenError> {
+    let staging = layout::staging_dir(dir);
+    if vfs.metadata(&staging)?.is_some() {
+        vfs.remove_dir_all(&staging)?;
+        vfs.sync_dir(dir)?;
+    }
+    Ok(())
+}
+
+fn is_empty(vfs: &dyn Vfs, dir: &Path) -> Result<bool, OpenError> {
+    let ours = [layout::lock_path(dir), reddb_file::durable::temporary_path(&layout::identity_path(dir))];
+    let foreign = vfs.list(dir)?.into_iter().find(|entry| !ours.contains(&dir.join(&entry.name)));
+    Ok(foreign.is_none_or(|entry| entry.name == "lost+found"))
+}
+
+fn new_cluster(cluster: ClusterId) -> ControlState {
+    ControlState {
+        timeline: TimelineId::FIRST,
+        epoch: Epoch::ZERO,
+        durable: TimedMark::genesis(cluster),
+        archived: Mark::genesis(cluster),
+        checkpoint: Mark::genesis(cluster),
+        shutdown: Shutdown::Unclean,
+        clock_offset_ms: 0,
+        timeline_begin: Lsn::new(1),
+        timeline_random_id: random_id(),
+        restored_from: None,
+    }
+}
+
+/// The log and the engine, in agreement.
+pub(super) struct Recovered {
+    pub(super) pool: Arc<SegmentPool>,
+    pub(super) log: RecoveredLog,
+    pub(super) engine: Arc<LsmEngine>,
+}
+
+/// Recovers the log and brings the engine up to its end.
+pub(super) fn recover_log(directory: &Directory, config: &Config, on_fault: FaultHook) -> Result<Recovered, OpenError> {
+    let Directory { vfs, identity, control, .. } = directory;
+    let options = PoolOptions {
+        segment_bytes: config.wal_segment_bytes_fitting(),
+        spares_target: SPARES_TARGET,
+        spares_max: SPARES_MAX,
+    };
+    let pool = SegmentPool::open(Arc::clone(vfs), &config.dir, options)?;
+    let recovery = recover(vfs, &config.dir, identity.cluster, control.state(), &pool, random_salt())?;
+    if let Verdict::TornTail { segment, offset, lsn } = &recovery.verdict {
+        tracing::warn!(
+            segment = %segment.display(), offset, %lsn,
+            "the last batch was not written whole and was never acknowledged; it was dropped"
+        );
+    }
+    let log = recovery.log;
+    let engine_dir = layout::engine_dir(&config.dir);
+    let engine_config = EngineConfig { memory_bytes: config.memory_bytes };
+    let origin = Chain::genesis(identity.cluster);
+    let engine = Arc::new(LsmEngine::open_with(&engine_dir, engine_config, origin, on_fault)?);
+    replay(directory, config, &log, &engine)?;
+    Ok(Recovered { pool, log, engine })
+}
+
+fn replay(
+    directory: &Directory,
+    config: &Config,
+    log: &RecoveredLog,
+    engine: &Arc<LsmEngine>,
+) -> Result<(), OpenError> {
+    let end = log.end();
+    let applied = engine.applied();
+    let foreign = || OpenError::EngineNotOfThisLog { engine: applied.lsn, log: end.lsn };
+    if applied.lsn > end.lsn || (applied.lsn == end.lsn && applied.chain != end.chain) {
+        return Err(foreign());
+    }
+    if applied.lsn == end.lsn {
+        return Ok(());
+    }
+    let from = applied.lsn.next().ok_or_else(foreign)?;
+    let mut reader = WalReader::new(
+        Arc::clone(&directory.vfs),
+        &config.dir,
+        directory.identity.cluster,
+        directory.control.state().timeline,
+        from,
+    );
+    let started = std::time::Instant::now();
+    let mut replayer = Replayer::new(Arc::clone(engine) as Arc<dyn Engine>);
+    while let Some(batch) = reader.next_batch(end.lsn)? {
+        if batch.first_lsn == from && batch.chain_before != applied.chain {
+            return Err(foreign());
+        }
+        for (record, chain) in batch.records_with_chain() {
+            replayer.push(&record, chain)?;
+        }
+    }
+    let reached = replayer.finish()?;
+    if reached.lsn != end.lsn || reached.chain != end.chain {
+        return Err(foreign());
+    }
+    let records = end.lsn.records_since(applied.lsn);
+    tracing::info!(records, lsn = %end.lsn, elapsed = ?started.elapsed(), "replayed the log");
+    Ok(())
+}
+
+/// What the engine says about its timeline; `None` before the first record.
+pub(super) fn engine_timeline(engine: &Arc<dyn Engine>) -> Result<Option<TimelineState>, OpenError> {
+    let state = SnapshotState::newest(engine);
+    let value = state.get(&timeline_entry())?;
+    Ok(value.map(|value| decode_timeline(&value)).transpose().map_err(crate::keyspace::StateError::from)?)
+}
+
+/// Makes the first record of the control state's timeline durable and applies it.
+pub(super) fn begin_timeline(
+    wal: &mut WalWriter,
+    engine: &dyn Engine,
+    record: &TimelineRecord,
+    wall_ms: u64,
+) -> Result<(), OpenError> {
+    let before = wal.last();
+    let mut batch = BatchBuilder::new(before);
+    let payload = record.encode().map_err(|source| crate::replay::ReplayError::Timeline { lsn: before.lsn, source })?;
+    let mark = batch.push(wall_ms.max(before.time_ms), RecordKind::Timeline, &payload)?;
+    wal.append(&mut batch)?;
+    let applied = AppliedMark { lsn: mark.lsn, chain: mark.chain, time_ms: mark.time_ms };
+    engine.apply(applied, &[timeline_writes(record)])?;
+    Ok(())
+}
+
+/// How far a restored timeline's expiry clock is behind the wall clock, in milliseconds.
+pub(super) fn restored_clock_offset_ms(from: &RestoredFrom, wall_ms: u64) -> i64 {
+    match from.ttl {
+        // Stored expiries keep their meaning on the wall clock that the parent's offset relates them to.
+        TtlMode::Absolute => from.parent_clock_offset_ms,
+        TtlMode::Continue => {
+            let passed = i128::from(wall_ms) - i128::from(from.target_time_ms);
+            let offset = i128::from(from.parent_clock_offset_ms) + passed;
+            i64::try_from(offset).unwrap_or(if offset < 0 { i64::MIN } else { i64::MAX })
+        }
+    }
+}
+
+/// Sixteen random bytes.
+pub(super) fn random_id() -> [u8; 16] {
+    *uuid::Uuid::new_v4().as_bytes()
+}
+
+pub(super) fn random_salt() -> Salt {
+    Salt::from_bytes(random_id())
+}

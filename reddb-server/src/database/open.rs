@@ -1,0 +1,230 @@
+//! Opening a database, step by step.
+//!
+//! ```text
+//! directory ▸ log and engine ▸ claim an epoch in the archive ▸ the timeline's first record ▸ threads
+//! ```
+//! Nothing is acknowledged before the last step. Each step may be repeated after a crash: a claim that came to nothing
+//! leaves an epoch that nobody writes in, a timeline without a first record is begun again.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use reddb_file::control::{ControlState, RestoredFrom, Shutdown};
+use reddb_file::vfs::{StdVfs, Vfs};
+use reddb_file::wal::{WalWriter, recover};
+use reddb_file::{Lsn, TimelineRecord};
+
+use super::archive::{Archive, Begun, Claimed, Claiming, claim_at_start};
+use super::bridge::{Checkpoints, Log, LogPlace, Past};
+use super::error::OpenError;
+use super::janitor::{Duties, Janitor};
+use super::local::{
+    Directory, Recovered, begin_timeline, engine_timeline, random_id, random_salt, recover_log,
+    restored_clock_offset_ms,
+};
+use super::{Database, Inner};
+use crate::clock::Clock;
+use crate::commit::gate::{Condition, WriteGate};
+use crate::commit::{Committer, CoreParts};
+use crate::config::Config;
+use crate::engine::{Engine, FaultHook};
+use crate::keyspace::Env;
+
+pub(super) async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Database, OpenError> {
+    let gate = Arc::new(WriteGate::new());
+    let config_for_disk = config.clone();
+    let hook = fault_hook(&gate);
+    let (mut directory, recovered) = blocking(move || {
+        let vfs: Arc<dyn Vfs> = Arc::new(StdVfs);
+        let directory = Directory::open(vfs, &config_for_disk.dir)?;
+        let recovered = recover_log(&directory, &config_for_disk, hook)?;
+        Ok((directory, recovered))
+    })
+    .await?;
+    let control = directory.control.state().clone();
+    let end = recovered.log.end();
+    let place = LogPlace {
+        vfs: Arc::clone(&directory.vfs),
+        dir: config.dir.clone(),
+        cluster: directory.identity.cluster,
+        timeline: control.timeline,
+    };
+    let past = Past::new(place.clone(), end, &control, recovered.engine.flushed());
+    // A restored directory stays one; what it still needs shows in its log.
+    let fork = control.restored_from.clone();
+    let begun = match &fork {
+        Some(from) if end.lsn <= from.fork.lsn => Begun::NeedsNumber,
+        _ if end.lsn < control.timeline_begin => Begun::No,
+        _ => Begun::Yes,
+    };
+    let clock_offset_ms = match (&fork, begun) {
+        (Some(from), Begun::NeedsNumber) => restored_clock_offset_ms(from, clock.wall_ms()),
+        _ => control.clock_offset_ms,
+    };
+    let claiming = Claiming {
+        identity: directory.identity,
+        timeline: control.timeline,
+        parent: fork.as_ref().map(|from| (from.parent, from.fork)),
+        random_id: control.timeline_random_id,
+        clock_offset_ms,
+        begun,
+        end,
+        oldest: past.oldest(recovered.log.first_lsn())?,
+        epoch: control.epoch,
+    };
+    let claimed = claim_at_start(&config, claiming, &past).await?;
+    let config_for_disk = config.clone();
+    let wall_ms = clock.wall_ms();
+    let started = blocking(move || {
+        let start = Start { claimed: &claimed, fork: fork.as_ref(), begun, clock_offset_ms, wall_ms };
+        let wal = start_log(&config_for_disk, &mut directory, &recovered, &start)?;
+        Ok(Started { directory, recovered, claimed, wal })
+    })
+    .await?;
+    run(config, clock, gate, started, place)
+}
+
+struct Started {
+    directory: Directory,
+    recovered: Recovered,
+    claimed: Claimed,
+    wal: WalWriter,
+}
+
+/// How the log begins.
+struct Start<'a> {
+    claimed: &'a Claimed,
+    fork: Option<&'a RestoredFrom>,
+    begun: Begun,
+    clock_offset_ms: i64,
+    wall_ms: u64,
+}
+
+/// Fixes timeline and epoch in the control file, and begins the timeline where it has no record yet.
+fn start_log(
+    config: &Config,
+    directory: &mut Directory,
+    recovered: &Recovered,
+    start: &Start<'_>,
+) -> Result<WalWriter, OpenError> {
+    let end = recovered.log.end();
+    let before = directory.control.state().clone();
+    let mut state = ControlState { shutdown: Shutdown::Unclean, epoch: start.claimed.epoch, ..before };
+    if end.lsn > state.durable.lsn {
+        state.durable = end;
+    }
+    let mut log = recovered.log.clone();
+    if let (Some(from), Begun::NeedsNumber) = (start.fork, start.begun) {
+        state.timeline = start.claimed.timeline;
+        state.timeline_begin = from.fork.lsn.next().unwrap_or(Lsn::MAX);
+        state.timeline_random_id = start.claimed.random_id;
+        state.clock_offset_ms = start.clock_offset_ms;
+        directory.control.write(&state)?;
+        // The new timeline's log is empty and begins after the fork.
+        let Directory { vfs, identity, control, .. } = &*directory;
+        log = recover(vfs, &config.dir, identity.cluster, control.state(), &recovered.pool, random_salt())?.log;
+    } else {
+        directory.control.write(&state)?;
+    }
+    let mut wal = WalWriter::open(
+        Arc::clone(&directory.vfs),
+        &config.dir,
+        Arc::clone(&recovered.pool),
+        log,
+        start.claimed.epoch,
+        Box::new(random_salt),
+    )?;
+    if start.begun != Begun::Yes {
+        let record = TimelineRecord {
+            id: state.timeline,
+            parent: start.fork.map(|from| from.parent),
+            fork_lsn: start.fork.map_or(Lsn::ZERO, |from| from.fork.lsn),
+            random_id: state.timeline_random_id,
+            clock_offset_ms: state.clock_offset_ms,
+        };
+        begin_timeline(&mut wal, recovered.engine.as_ref(), &record, start.wall_ms)?;
+    }
+    Ok(wal)
+}
+
+fn run(
+    config: Config,
+    clock: Arc<dyn Clock>,
+    gate: Arc<WriteGate>,
+    started: Started,
+    place: LogPlace,
+) -> Result<Database, OpenError> {
+    let Started { directory, recovered, claimed, wal } = started;
+    let Directory { vfs: _, lock, identity, control } = directory;
+    let engine: Arc<dyn Engine> = recovered.engine;
+    let timeline = control.state().timeline;
+    let on_engine = engine_timeline(&engine)?;
+    let Some(state) = on_engine.filter(|state| state.timeline == timeline) else {
+        return Err(OpenError::TimelineMismatch { engine: on_engine.map(|state| state.timeline), control: timeline });
+    };
+    let seed = u64::from_le_bytes(*random_id().first_chunk().unwrap_or(&[0; 8]));
+    let env = Arc::new(Env::new(state.clock_offset_ms, seed));
+    let control = Arc::new(Mutex::new(control));
+    let parts = CoreParts {
+        wal,
+        engine: Arc::clone(&engine),
+        env: Arc::clone(&env),
+        gate: Arc::clone(&gate),
+        timeline,
+        clock_jump_ms_max: u64::try_from(config.clock_jump_max.as_millis()).unwrap_or(u64::MAX),
+        wal_local_bytes_max: config.wal_local_bytes_max,
+    };
+    let committer = Committer::start(parts, Arc::clone(&env), Arc::clone(&clock))
+        .map_err(|source| OpenError::System { what: "cannot start the committer's thread", source })?;
+    let committer = Arc::new(committer);
+    let janitor = Janitor::start(Duties {
+        dir: config.dir.clone(),
+        disk_reserve_bytes: config.disk_reserve_bytes,
+        wal_local_bytes_max: config.wal_local_bytes_max,
+        pool: recovered.pool,
+        engine: Arc::clone(&engine),
+        committer: Arc::clone(&committer),
+        gate: Arc::clone(&gate),
+        control: Arc::clone(&control),
+    })
+    .map_err(|source| OpenError::System { what: "cannot start the janitor's thread", source })?;
+    let place = LogPlace { timeline, ..place };
+    let log = Arc::new(Log::new(place, Arc::clone(&committer), Arc::clone(&control)));
+    let checkpoints = Arc::new(Checkpoints { engine: Arc::clone(&engine) });
+    let archive = Archive::start(&config, claimed, log, checkpoints, Arc::clone(&gate), &clock)?;
+    Ok(Database {
+        inner: Arc::new(Inner {
+            config,
+            identity,
+            timeline,
+            clock,
+            env,
+            gate,
+            engine,
+            control,
+            committer,
+            janitor,
+            archive,
+            lock: Mutex::new(Some(lock)),
+        }),
+    })
+}
+
+fn fault_hook(gate: &Arc<WriteGate>) -> FaultHook {
+    let gate = Arc::clone(gate);
+    Box::new(move |fault| {
+        gate.set(Condition::Poisoned, || fault.to_string());
+    })
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
+) -> Result<T, OpenError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(OpenError::System {
+            what: "opening stopped on an internal error",
+            source: std::io::Error::other(error),
+        }),
+    }
+}

@@ -1,0 +1,99 @@
+//! The database as a whole: what it promises over restarts.
+
+use super::*;
+use crate::command::{Args, KeyPositions};
+use crate::commit::Step;
+use crate::reply::CommandResult;
+
+fn put(txn: &mut Txn<'_>, args: &Args) -> CommandResult {
+    txn.put_string(&args[1], &args[2], None)?;
+    Ok(Reply::Ok)
+}
+
+fn get(txn: &mut Txn<'_>, args: &Args) -> CommandResult {
+    Ok(Reply::optional(txn.string(&args[1])?))
+}
+
+const fn spec(name: &'static str, arity: i32, run: Run) -> CommandSpec {
+    CommandSpec {
+        name,
+        arity,
+        flags: &[],
+        keys: KeyPositions::FIRST,
+        group: "test",
+        since: "0.1.0",
+        summary: "For these tests.",
+        heavy: false,
+        run,
+    }
+}
+
+static PUT: CommandSpec = spec("put", 3, Run::Write(put));
+static GET: CommandSpec = spec("get", 2, Run::Read(get));
+
+fn invoke(spec: &'static CommandSpec, args: &[&str]) -> Invocation {
+    let args = args.iter().map(|arg| bytes::Bytes::copy_from_slice(arg.as_bytes()));
+    Invocation { spec, args: std::iter::once(spec.name.into()).chain(args).collect(), db: 0 }
+}
+
+fn config(dir: &Path, archive: &Path) -> Config {
+    let mut config = Config::new(dir, 16 << 20);
+    config.wal_segment_bytes = 1 << 20;
+    config.disk_reserve_bytes = 0;
+    config.archive.url = Some(format!("file://{}", archive.display()));
+    config
+}
+
+async fn put_all(database: &Database, pairs: &[(&str, &str)]) -> JobOutcome {
+    let steps = pairs.iter().map(|(key, value)| Step::Run(invoke(&PUT, &[key, value]))).collect();
+    database.submit(Job { steps }).await.expect("the committer answers")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_is_there_after_a_clean_and_after_an_unclean_end() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (dir, archive) = (temp.path().join("data"), temp.path().join("archive"));
+    let database = Database::open(config(&dir, &archive)).await.expect("opens");
+    let outcome = put_all(&database, &[("a", "1"), ("b", "2")]).await;
+    assert_eq!(outcome.replies, [Reply::Ok, Reply::Ok]);
+    assert_eq!(outcome.receipt, Some(database.receipt()));
+    assert_eq!(database.receipt().lsn, Lsn::new(3), "the timeline's record and one for each write");
+    let before = (database.digest().expect("readable"), database.receipt());
+    database.close(Duration::from_secs(5)).await.expect("closes");
+
+    let database = Database::open(config(&dir, &archive)).await.expect("opens again");
+    assert_eq!((database.digest().expect("readable"), database.receipt()), before);
+    put_all(&database, &[("c", "3")]).await;
+    let before = (database.digest().expect("readable"), database.receipt());
+    // No close: as if the process were gone, apart from the lock.
+    database.inner.archive.stop(Duration::ZERO).await;
+    database.inner.janitor.stop();
+    database.inner.committer.stop();
+    database.inner.lock.lock().take();
+
+    let database = Database::open(config(&dir, &archive)).await.expect("recovers");
+    assert_eq!((database.digest().expect("readable"), database.receipt()), before);
+    assert_eq!(database.read(&invoke(&GET, &["c"])), Reply::bulk("3"));
+    database.close(Duration::from_secs(5)).await.expect("closes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_is_refused() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (dir, archive) = (temp.path().join("data"), temp.path().join("archive"));
+    let database = Database::open(config(&dir, &archive)).await.expect("opens");
+    let error = Database::open(config(&dir, &archive)).await.err().expect("is refused");
+    assert_eq!(error.exit_code(), ExitCode::Held, "{error}");
+    database.close(Duration::from_secs(5)).await.expect("closes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_holds_something_else_is_refused() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let dir = temp.path().join("data");
+    std::fs::create_dir(&dir).expect("a directory");
+    std::fs::write(dir.join("thesis.tex"), "years of work").expect("a file");
+    let error = Database::open(config(&dir, &temp.path().join("archive"))).await.err().expect("is refused");
+    assert!(matches!(error, OpenError::ForeignDirectory { .. }), "{error}");
+    assert_eq!(std::fs::read_to_string(dir.join("thesis.tex")).expect("still there"), "years of work");
+}
