@@ -11,4 +11,5 @@ pub mod keyspace;
 pub mod replay;
 pub mod reply;
 pub mod resp;
+pub mod restore;
 pub mod status;

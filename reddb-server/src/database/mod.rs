@@ -22,7 +22,9 @@ use reddb_file::{Lsn, TimelineId};
 use tokio::sync::oneshot;
 
 use self::archive::Archive;
+pub(crate) use self::archive::store_settings;
 pub use self::archive::{BackupSummary, MarkSummary};
+pub(crate) use self::bridge::{ENGINE_FORMAT_VERSION, ENGINE_NAME};
 pub use self::error::{CloseError, ExitCode, OpenError};
 use self::janitor::Janitor;
 use crate::clock::Clock;
