@@ -12,6 +12,7 @@ use reddb_backup::source::SourceError;
 use reddb_file::archive::RecordRun;
 use reddb_file::control::{ControlFile, ControlState, RestoredFrom, Shutdown, TtlMode};
 use reddb_file::identity::Identity;
+use reddb_file::record::RecordView;
 use reddb_file::vfs::{StdVfs, Vfs};
 use reddb_file::{Chain, Epoch, Mark, NodeId, TimedMark, layout};
 use uuid::Uuid;
@@ -101,9 +102,12 @@ impl RestoreSink for EngineSink {
     fn apply(&mut self, records: &RecordRun) -> Result<(), SourceError> {
         let open = self.open.as_mut().ok_or("records came before the snapshot")?;
         let mut chain = records.chain_before();
-        for record in records.records() {
+        let mut rest = &records.bytes()[..];
+        while !rest.is_empty() {
+            let record = RecordView::decode(rest)?;
             chain = chain.extend(record.bytes);
             open.replayer.push(&record, chain)?;
+            rest = &rest[record.bytes.len()..];
         }
         Ok(())
     }
