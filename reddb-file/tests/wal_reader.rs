@@ -199,7 +199,7 @@ fn readers_and_a_recycling_writer_run_at_the_same_time() {
             }
             writer.append(&mut batch).expect("works");
             durable.store(writer.last().lsn.get(), Ordering::Release);
-            if writer.last().lsn.get() % 200 == 0 {
+            if writer.last().lsn.get().is_multiple_of(200) {
                 writer.prune(Lsn::new(writer.last().lsn.get() - 100));
                 while pool.fill_step(65536).expect("works") != FillProgress::Idle {}
             }
