@@ -444,7 +444,7 @@ impl Machine {
     fn parent(&self, op: VfsOp, path: &Path) -> VfsResult<(u64, String)> {
         let name = names(path).last().ok_or_else(|| error(op, path, io::ErrorKind::InvalidInput))?;
         let dir = match path.parent() {
-            Some(parent) => self.find(op, parent)?,
+            Some(parent) => self.lookup(parent).ok_or_else(|| error(op, path, io::ErrorKind::NotFound))?,
             None => ROOT,
         };
         Ok((dir, name))
