@@ -13,11 +13,15 @@
 //! * Every document and every segment is bounded before it is allocated and checked before it is believed.
 //! * Only create-only writes fence. Clocks decide when somebody may try, never who wins.
 
+pub mod catalogue;
 pub mod claim;
 pub mod clock;
 pub mod codec;
 pub mod epochs;
+pub mod points;
 pub mod restore;
+pub mod ship;
+pub mod snapshot;
 pub mod source;
 pub mod store;
 
