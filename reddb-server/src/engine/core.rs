@@ -6,10 +6,9 @@
 //! * The flush lock (of the tree) makes flushes and checkpoints take turns. Order: flush lock, then writer lock.
 //! * `applied` is published after a record's writes are in the tree and in the cache of hot values.
 //!
-//! Memory is bounded because a full memtable is sealed only while fewer than [`MEMTABLES_SEALED_MAX`] wait to be flushed and
-//! level 0 has fewer than [`L0_RUNS_MAX`] runs; the thread that applies waits for that.
+//! Memory is bounded because a full memtable is sealed only while few wait to be flushed and level 0 has few runs
+//! ([`Writer::may_seal`]); the thread that applies waits for that.
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,19 +20,19 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use reddb_file::{Chain, Lsn};
 
 use super::background::Signals;
-use super::config::{Budget, L0_RUNS_MAX, MEMTABLES_SEALED_MAX};
+use super::config::Budget;
 use super::files::{free_bytes, prepare_empty_directory};
 use super::hot::{HotCache, Lookup};
-use super::lsm::{Active, CompactionStep, FlushGuard, LsmTree};
+use super::lsm::{CompactionStep, FlushGuard, LsmTree};
 use super::mark::{self, MARK_KEY};
 use super::snapshots::{Registration, Snapshots};
+use super::writer::Writer;
+use super::writes::{check_key, check_writes};
 use super::{
-    AppliedMark, Checkpoint, ENGINE_LSN_MAX, EngineError, EngineFault, EngineIter, EngineStats, EngineWrite,
-    KEY_BYTES_MAX, KeyRange, RESERVED_KEY_BYTE, RangeDeletion, RecordWrites, VALUE_BYTES_MAX, ranges, seqno,
+    AppliedMark, Checkpoint, ENGINE_LSN_MAX, EngineError, EngineFault, EngineIter, EngineStats, EngineWrite, KeyRange,
+    RangeDeletion, RecordWrites, ranges, seqno,
 };
 
-/// What an entry of a memtable takes beside its key and value: its node, and the allocation of its bytes.
-const MEMTABLE_ENTRY_BYTES: u64 = 192;
 /// Space that a flush leaves on the disk.
 const DISK_RESERVE_BYTES: u64 = 16 * 1024 * 1024;
 /// How long a waiting writer sleeps before it looks again, in case a wake-up came from elsewhere.
@@ -42,33 +41,7 @@ const ROOM_POLL: Duration = Duration::from_millis(100);
 /// Told once, when the background fails.
 pub type FaultHook = Box<dyn Fn(&EngineFault) + Send + Sync>;
 
-/// What the thread that applies records owns.
-struct Writer {
-    active: Active,
-    /// The last record applied.
-    mark: AppliedMark,
-    /// The last record whose mark was put into a memtable; what is older is in tables.
-    marked: Lsn,
-    active_bytes: u64,
-    /// The sealed memtables that are not in tables yet, oldest first: the same ones, in the same order, as the tree's.
-    sealed: VecDeque<Sealed>,
-    l0_runs: usize,
-    closed: bool,
-}
-
-impl Writer {
-    fn sealed_bytes(&self) -> u64 {
-        self.sealed.iter().map(|sealed| sealed.bytes).sum()
-    }
-}
-
-/// A sealed memtable.
-struct Sealed {
-    /// The last record in it.
-    mark: AppliedMark,
-    bytes: u64,
-}
-
+/// The shared state.
 pub(super) struct Core {
     tree: LsmTree,
     budget: Budget,
@@ -119,19 +92,10 @@ impl Core {
             });
         }
         tree.raise_counter(seqno::counter_floor(mark.lsn));
-        let writer = Writer {
-            active: tree.active(),
-            mark,
-            marked: mark.lsn,
-            active_bytes: 0,
-            sealed: VecDeque::with_capacity(MEMTABLES_SEALED_MAX + 1),
-            l0_runs: tree.l0_runs(),
-            closed: false,
-        };
         Ok(Self {
             snapshots: Snapshots::new(mark.lsn),
             hot: HotCache::new(budget.hot_bytes, mark.lsn),
-            writer: Mutex::new(writer),
+            writer: Mutex::new(Writer::new(&tree, mark)),
             room: Condvar::new(),
             applied: Mutex::new(mark),
             applied_lsn: AtomicU64::new(mark.lsn.get()),
@@ -226,14 +190,13 @@ impl Core {
         self.check_record(&writer, mark)?;
         self.make_room(&mut writer)?;
         self.hot.begin(mark.lsn, writes.iter().map(|write| write.key().as_ref()));
-        self.insert(&mut writer, mark, writes, true);
-        self.seal_if_full(&mut writer);
+        self.insert(&mut writer, Some(&self.hot), mark, writes);
         Ok(())
     }
 
     pub(super) fn apply_many(&self, records: &[RecordWrites]) -> Result<(), EngineError> {
         let mut writer = self.writer.lock();
-        let (mut publish, mut stamped) = (true, 0);
+        let (mut publish, mut stamped) = (Some(&self.hot), 0);
         for (index, record) in records.iter().enumerate() {
             check_writes(&record.writes)?;
             self.check_record(&writer, record.mark)?;
@@ -243,11 +206,10 @@ impl Core {
                 for record in &records[index..] {
                     self.hot.begin(record.mark.lsn, record.writes.iter().map(|write| write.key().as_ref()));
                 }
-                publish = !self.hot.is_idle();
+                publish = publish.filter(|hot| !hot.is_idle());
                 stamped = records.len();
             }
-            self.insert(&mut writer, record.mark, &record.writes, publish);
-            self.seal_if_full(&mut writer);
+            self.insert(&mut writer, publish, record.mark, &record.writes);
         }
         Ok(())
     }
@@ -257,8 +219,8 @@ impl Core {
         if !seqno::is_possible(mark.lsn) {
             return Err(EngineError::LsnTooHigh { lsn: mark.lsn, max: ENGINE_LSN_MAX });
         }
-        if mark.lsn <= writer.mark.lsn {
-            return Err(EngineError::OutOfOrder { lsn: mark.lsn, applied: writer.mark.lsn });
+        if mark.lsn <= writer.mark().lsn {
+            return Err(EngineError::OutOfOrder { lsn: mark.lsn, applied: writer.mark().lsn });
         }
         Ok(())
     }
@@ -271,26 +233,33 @@ impl Core {
         }
     }
 
-    /// Puts a checked record's writes into the tree and the cache, and publishes the record.
-    fn insert(&self, writer: &mut Writer, mark: AppliedMark, writes: &[EngineWrite], publish: bool) {
-        self.tree.raise_counter(seqno::counter_floor(mark.lsn));
-        let seqno = seqno::of_writes(mark.lsn);
-        for write in writes {
-            // One write replaces another of the same key and number, so the last of a record wins.
-            let owned = owned(write);
-            writer.active_bytes += memtable_bytes(&owned);
-            match &owned {
-                EngineWrite::Put { key, value } => writer.active.put(key.clone(), value.clone(), seqno),
-                EngineWrite::Delete { key } => writer.active.delete(key.clone(), seqno),
-            }
-            if publish {
-                self.hot.publish(mark.lsn, &owned);
-            }
-        }
-        writer.mark = mark;
+    /// Puts a checked record's writes in, and lets the record be read.
+    fn insert(
+        &self,
+        writer: &mut MutexGuard<'_, Writer>,
+        publish: Option<&HotCache>,
+        mark: AppliedMark,
+        writes: &[EngineWrite],
+    ) {
+        let bytes = writer.insert(&self.tree, publish, mark, writes);
         // In this order, so that an LSN that `applied` names can be read.
         self.applied_lsn.store(mark.lsn.get(), Ordering::Release);
         *self.applied.lock() = mark;
+        self.seal_if_full(writer);
+        self.slow_down(writer, bytes);
+    }
+
+    /// Holds the writer up, after a record is applied, where compaction is behind. Others may seal meanwhile.
+    fn slow_down(&self, writer: &mut MutexGuard<'_, Writer>, bytes: u64) {
+        let l0_runs = writer.l0_runs;
+        if let Some(wait) = writer.throttle.write(bytes, l0_runs) {
+            MutexGuard::unlocked(writer, || std::thread::sleep(wait));
+            self.add_stall(wait);
+        }
+    }
+
+    fn add_stall(&self, waited: Duration) {
+        self.stall_ns.fetch_add(u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Waits until the active memtable is not full.
@@ -301,42 +270,23 @@ impl Core {
                 break Err(error);
             }
             self.seal_if_full(writer);
-            if writer.active_bytes < self.budget.memtable_bytes {
+            if writer.active_bytes() < self.budget.memtable_bytes {
                 break Ok(());
             }
             waiting_since.get_or_insert_with(Instant::now);
             self.room.wait_for(writer, ROOM_POLL);
         };
         if let Some(since) = waiting_since {
-            let waited = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            self.stall_ns.fetch_add(waited, Ordering::Relaxed);
+            self.add_stall(since.elapsed());
         }
         result
     }
 
     fn seal_if_full(&self, writer: &mut Writer) {
-        if writer.active_bytes >= self.budget.memtable_bytes
-            && writer.sealed.len() < MEMTABLES_SEALED_MAX
-            && writer.l0_runs < L0_RUNS_MAX
-        {
-            self.seal(writer);
+        if writer.active_bytes() >= self.budget.memtable_bytes && writer.may_seal() {
+            writer.seal(&self.tree);
             self.signals.flush();
         }
-    }
-
-    /// Seals the active memtable at the last record, so that everything applied is in sealed memtables or tables.
-    fn seal(&self, writer: &mut Writer) {
-        if writer.marked < writer.mark.lsn {
-            let value = Bytes::copy_from_slice(&mark::encode(&writer.mark));
-            writer.active.put(Bytes::from_static(MARK_KEY), value, seqno::of_writes(writer.mark.lsn));
-            writer.marked = writer.mark.lsn;
-        }
-        if writer.active.is_empty() {
-            return;
-        }
-        writer.active = self.tree.seal();
-        writer.sealed.push_back(Sealed { mark: writer.mark, bytes: writer.active_bytes });
-        writer.active_bytes = 0;
     }
 
     pub(super) fn delete_range_step(
@@ -352,11 +302,8 @@ impl Core {
         drop((entries, at));
         let mut writer = self.writer.lock();
         self.make_room(&mut writer)?;
-        let seqno = seqno::of_range_deletion(writer.mark.lsn);
         for key in &keys {
-            let owned = owned(&EngineWrite::Delete { key: key.clone() });
-            writer.active_bytes += memtable_bytes(&owned);
-            writer.active.delete(owned.key().clone(), seqno);
+            writer.bury(key);
             self.hot.forget(key);
         }
         self.seal_if_full(&mut writer);
@@ -395,7 +342,7 @@ impl Core {
     fn flush_sealed(&self, guard: &FlushGuard<'_>) -> Result<AppliedMark, EngineError> {
         let bytes = {
             let writer = self.writer.lock();
-            if writer.sealed.is_empty() {
+            if writer.sealed() == 0 {
                 return Ok(self.flushed());
             }
             writer.sealed_bytes()
@@ -409,14 +356,7 @@ impl Core {
             let mut writer = self.writer.lock();
             writer.l0_runs = l0_runs;
             // A memtable sealed since the lock was released above may have been flushed too, or not: the tree knows.
-            let left = self.tree.sealed();
-            let mut mark = self.flushed();
-            while writer.sealed.len() > left
-                && let Some(flushed) = writer.sealed.pop_front()
-            {
-                mark = flushed.mark;
-            }
-            mark
+            writer.count_flushed(self.tree.sealed()).unwrap_or_else(|| self.flushed())
         };
         *self.flushed.lock() = mark;
         self.flushes.fetch_add(1, Ordering::Relaxed);
@@ -438,7 +378,7 @@ impl Core {
     pub(super) fn flush(&self) -> Result<AppliedMark, EngineError> {
         self.in_foreground(|| {
             let guard = self.tree.lock_flush();
-            self.seal(&mut self.writer.lock());
+            self.writer.lock().seal(&self.tree);
             self.flush_sealed(&guard)
         })
     }
@@ -447,7 +387,7 @@ impl Core {
         self.in_foreground(|| {
             prepare_empty_directory(into)?;
             let guard = self.tree.lock_flush();
-            self.seal(&mut self.writer.lock());
+            self.writer.lock().seal(&self.tree);
             let mark = self.flush_sealed(&guard)?;
             let files = self.tree.link_into(guard, into)?;
             Ok(Checkpoint { mark, files })
@@ -539,8 +479,8 @@ impl Core {
         let mut stats = EngineStats::default();
         {
             let writer = self.writer.lock();
-            stats.memtable_bytes = writer.active_bytes + writer.sealed_bytes();
-            stats.memtables_sealed = writer.sealed.len();
+            stats.memtable_bytes = writer.active_bytes() + writer.sealed_bytes();
+            stats.memtables_sealed = writer.sealed();
             stats.l0_runs = writer.l0_runs;
         }
         self.tree.add_stats(&mut stats);
@@ -554,48 +494,4 @@ impl Core {
         stats.out_of_space = self.out_of_space.load(Ordering::Relaxed);
         stats
     }
-}
-
-fn check_key(key: &[u8]) -> Result<(), EngineError> {
-    match key.first() {
-        _ if key.len() > KEY_BYTES_MAX => Err(EngineError::KeyLength { bytes: key.len(), max: KEY_BYTES_MAX }),
-        None => Err(EngineError::KeyLength { bytes: 0, max: KEY_BYTES_MAX }),
-        Some(&RESERVED_KEY_BYTE) => Err(EngineError::ReservedKey),
-        Some(_) => Ok(()),
-    }
-}
-
-fn check_writes(writes: &[EngineWrite]) -> Result<(), EngineError> {
-    writes.iter().try_for_each(|write| {
-        check_key(write.key())?;
-        match write {
-            EngineWrite::Put { value, .. } if value.len() > VALUE_BYTES_MAX => {
-                Err(EngineError::ValueLength { bytes: value.len(), max: VALUE_BYTES_MAX })
-            }
-            EngineWrite::Put { .. } | EngineWrite::Delete { .. } => Ok(()),
-        }
-    })
-}
-
-/// The write with its bytes in one allocation of their own, so that a memtable does not keep a larger buffer alive.
-fn owned(write: &EngineWrite) -> EngineWrite {
-    match write {
-        EngineWrite::Put { key, value } => {
-            let mut bytes = Vec::with_capacity(key.len() + value.len());
-            bytes.extend_from_slice(key);
-            bytes.extend_from_slice(value);
-            let mut key_bytes = Bytes::from(bytes);
-            let value = key_bytes.split_off(key.len());
-            EngineWrite::Put { key: key_bytes, value }
-        }
-        EngineWrite::Delete { key } => EngineWrite::Delete { key: Bytes::copy_from_slice(key) },
-    }
-}
-
-fn memtable_bytes(write: &EngineWrite) -> u64 {
-    let value = match write {
-        EngineWrite::Put { value, .. } => value.len(),
-        EngineWrite::Delete { .. } => 0,
-    };
-    u64::try_from(write.key().len() + value).unwrap_or(u64::MAX) + MEMTABLE_ENTRY_BYTES
 }

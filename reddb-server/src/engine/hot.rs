@@ -193,7 +193,8 @@ impl HotCache {
     /// A writer's first step: before the tree is written.
     pub(super) fn begin<'k>(&self, lsn: Lsn, keys: impl Iterator<Item = &'k [u8]>) {
         for key in keys {
-            self.stamp(key).store(lsn.get(), Ordering::SeqCst);
+            // Never back, also where a record is refused after its keys were stamped.
+            self.stamp(key).fetch_max(lsn.get(), Ordering::SeqCst);
         }
     }
 

@@ -26,7 +26,10 @@ mod snapshots;
 mod store;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod types;
+mod writer;
+mod writes;
 
 use std::ops::Bound;
 use std::path::Path;

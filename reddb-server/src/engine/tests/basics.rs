@@ -162,6 +162,22 @@ fn many_records_at_once_are_as_one_after_another() {
 }
 
 #[test]
+fn a_refused_record_in_a_batch_leaves_older_reads_as_they_were() {
+    let mut rig = Rig::new();
+    rig.apply(&[put("a", "1")]);
+    let first = rig.engine().snapshot();
+    rig.apply(&[put("a", "2")]);
+    let good = RecordWrites { mark: mark(3), writes: vec![put("b", "3")] };
+    let stale = RecordWrites { mark: mark(1), writes: vec![put("a", "stale"), put("b", "stale")] };
+    let error = rig.engine().apply_many(&[good, stale]).unwrap_err();
+    assert!(matches!(error, EngineError::OutOfOrder { .. }), "{error}");
+    assert_eq!(rig.engine().applied(), mark(3));
+    assert_eq!(rig.engine().get(b"a", lsn(3)).unwrap(), Some("2".into()));
+    assert_eq!(rig.engine().get(b"a", first.lsn()).unwrap(), Some("1".into()));
+    assert_eq!(rig.engine().get(b"b", lsn(3)).unwrap(), Some("3".into()));
+}
+
+#[test]
 fn a_closed_engine_reads_but_does_not_write() {
     let mut rig = Rig::new();
     rig.apply(&[put("a", "1")]);

@@ -33,7 +33,7 @@ fn after_a_crash_the_engine_is_a_prefix_that_ends_at_the_record_its_mark_names()
                 .versions
                 .iter()
                 .flat_map(|(key, versions)| {
-                    let of_record = versions.iter().filter(|(lsn, _)| *lsn == at).next_back();
+                    let of_record = versions.iter().rfind(|(lsn, _)| *lsn == at);
                     of_record.map(|(_, value)| match value {
                         Some(value) => put(key, value),
                         None => delete(key),

@@ -1,0 +1,55 @@
+//! Checks of keys and values, and what a write costs.
+
+use bytes::Bytes;
+
+use super::{EngineError, EngineWrite, KEY_BYTES_MAX, RESERVED_KEY_BYTE, VALUE_BYTES_MAX};
+
+/// What an entry of a memtable takes beside its key and value: its node, and the allocation of its bytes.
+const MEMTABLE_ENTRY_BYTES: u64 = 192;
+
+/// Whether the engine can have such a key.
+pub(super) fn check_key(key: &[u8]) -> Result<(), EngineError> {
+    match key.first() {
+        _ if key.len() > KEY_BYTES_MAX => Err(EngineError::KeyLength { bytes: key.len(), max: KEY_BYTES_MAX }),
+        None => Err(EngineError::KeyLength { bytes: 0, max: KEY_BYTES_MAX }),
+        Some(&RESERVED_KEY_BYTE) => Err(EngineError::ReservedKey),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Whether the engine can hold a record's writes.
+pub(super) fn check_writes(writes: &[EngineWrite]) -> Result<(), EngineError> {
+    writes.iter().try_for_each(|write| {
+        check_key(write.key())?;
+        match write {
+            EngineWrite::Put { value, .. } if value.len() > VALUE_BYTES_MAX => {
+                Err(EngineError::ValueLength { bytes: value.len(), max: VALUE_BYTES_MAX })
+            }
+            EngineWrite::Put { .. } | EngineWrite::Delete { .. } => Ok(()),
+        }
+    })
+}
+
+/// The write with its bytes in one allocation of their own, so that a memtable does not keep a larger buffer alive.
+pub(super) fn owned(write: &EngineWrite) -> EngineWrite {
+    match write {
+        EngineWrite::Put { key, value } => {
+            let mut bytes = Vec::with_capacity(key.len() + value.len());
+            bytes.extend_from_slice(key);
+            bytes.extend_from_slice(value);
+            let mut key_bytes = Bytes::from(bytes);
+            let value = key_bytes.split_off(key.len());
+            EngineWrite::Put { key: key_bytes, value }
+        }
+        EngineWrite::Delete { key } => EngineWrite::Delete { key: Bytes::copy_from_slice(key) },
+    }
+}
+
+/// The memory that a write takes in a memtable.
+pub(super) fn memtable_bytes(write: &EngineWrite) -> u64 {
+    let value = match write {
+        EngineWrite::Put { value, .. } => value.len(),
+        EngineWrite::Delete { .. } => 0,
+    };
+    u64::try_from(write.key().len() + value).unwrap_or(u64::MAX) + MEMTABLE_ENTRY_BYTES
+}
