@@ -70,18 +70,18 @@ fn a_record_is_seen_whole_or_not_at_all() {
 
 #[test]
 fn no_reader_ever_sees_a_value_older_than_its_lsn() {
-    // Few keys, so that writers, cache and readers collide; values large against the cache, so that entries are evicted all
-    // the time. A value is the LSN of its write, so a reader knows what it must not be older than.
+    // Few keys, so that writers, cache and readers collide; together larger than the cache, so that entries are evicted all
+    // the time; some too large to be kept. A value is the LSN of its write, so a reader knows what it must not be older than.
     let rig = Rig::new();
     let engine = rig.engine();
-    const KEYS: u64 = 24;
+    const KEYS: u64 = 200;
     let key = |index: u64| format!("key:{index}").into_bytes();
     // The LSN of the newest finished write of each key, published after `apply` returned.
     let newest: Vec<AtomicU64> = (0..KEYS).map(|_| AtomicU64::new(0)).collect();
     let done = AtomicBool::new(false);
     let reads = AtomicU64::new(0);
     thread::scope(|scope| {
-        for reader in 0..4 {
+        for reader in 0..3 {
             let (newest, done, reads) = (&newest, &done, &reads);
             scope.spawn(move || {
                 let _stop = StopOnDrop(done);
@@ -99,11 +99,10 @@ fn no_reader_ever_sees_a_value_older_than_its_lsn() {
         }
         let _stop = StopOnDrop(&done);
         let mut dice = Dice(5);
-        for number in 1..=12_000_u64 {
+        for number in 1..=3_000_u64 {
             let index = dice.below(KEYS);
             let mut value = number.to_le_bytes().to_vec();
-            // Some too large to be kept.
-            value.resize(if dice.below(10) == 0 { 90_000 } else { 20_000 + dice.below(10_000) as usize }, 0);
+            value.resize(if dice.below(40) == 0 { 40_000 } else { 4_000 + dice.below(6_000) as usize }, 0);
             engine.apply(mark(number), &[put(key(index), &value)]).unwrap();
             newest[index as usize].store(number, Ordering::SeqCst);
         }

@@ -61,7 +61,7 @@ fn writes_wait_rather_than_pile_up_and_the_wait_is_counted() {
     let rig = Rig::new();
     let mut dice = Dice(41);
     let values: Vec<_> = (0..64).map(|_| dice.bytes(8_000)).collect();
-    for number in 1..=8_000 {
+    for number in 1..=5_000 {
         let write = put(format!("key:{}", dice.below(100_000)), &values[(number % 64) as usize]);
         rig.engine().apply(mark(number), &[write]).unwrap();
     }
