@@ -14,7 +14,7 @@ use reddb_file::vfs::{StdVfs, Vfs};
 use reddb_file::wal::{WalWriter, recover};
 use reddb_file::{Lsn, TimelineRecord};
 
-use super::archive::{Archive, Begun, Claimed, Claiming, claim_at_start};
+use super::archive::{Archive, ArchiveParts, Begun, Claimed, Claiming, claim_at_start};
 use super::bridge::{Checkpoints, Log, LogPlace, Past};
 use super::error::OpenError;
 use super::janitor::{Duties, Janitor};
@@ -191,7 +191,16 @@ fn run(
     let place = LogPlace { timeline, ..place };
     let log = Arc::new(Log::new(place, Arc::clone(&committer), Arc::clone(&control)));
     let checkpoints = Arc::new(Checkpoints { engine: Arc::clone(&engine) });
-    let archive = Archive::start(&config, claimed, log, checkpoints, Arc::clone(&gate), &clock)?;
+    let parts = ArchiveParts {
+        claimed,
+        log,
+        checkpoints,
+        committer: Arc::clone(&committer),
+        control: Arc::clone(&control),
+        gate: Arc::clone(&gate),
+        clock: Arc::clone(&clock),
+    };
+    let archive = Archive::start(&config, parts)?;
     Ok(Database {
         inner: Arc::new(Inner {
             config,

@@ -1,21 +1,43 @@
-//! The handle of the running archiver.
+//! The handle of the running archiver, and the task that looks after it: it claims where the store was away at the start,
+//! makes the first snapshot and the scheduled ones, and closes the write gate where another writer has taken over.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use reddb_file::{Lsn, TimedMark, TimelineId};
+use parking_lot::{Mutex, RwLock};
+use reddb_backup::claim::{Claim, Claimant};
+use reddb_backup::clock::SystemClock;
+use reddb_backup::codec::CompressionLevel;
+use reddb_backup::ship::{
+    Archiver, ArchiverHandle, ArchiverParts, ArchiverSettings, ArchiverState, ArchiverStatus, HandleError,
+};
+use reddb_backup::snapshot::{SnapshotError, SnapshotProgress};
+use reddb_backup::source::LogSource as _;
+use reddb_backup::store::Store;
+use reddb_file::archive::{MissingDigest, PointName, SnapshotManifest, SnapshotRef, Text};
+use reddb_file::control::ControlFile;
+use reddb_file::{Epoch, Lsn, TimedMark, TimelineId, layout};
 use serde::Serialize;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::claim::Claimed;
+use super::claim::{ClaimState, Claimed, claim_later};
 use crate::clock::Clock;
-use crate::commit::gate::WriteGate;
+use crate::commit::Committer;
+use crate::commit::gate::{Condition, WriteGate};
 use crate::config::Config;
-use crate::database::bridge::{Checkpoints, Log};
-use crate::database::error::OpenError;
+use crate::database::bridge::{Checkpoints, Log, Past};
+use crate::database::error::{ExitCode, OpenError};
 use crate::reply::CommandError;
 use crate::status::ArchiveReport;
+
+/// How often the schedule and the archiver's state are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a claim that failed waits before it is tried again.
+const CLAIM_RETRY: Duration = Duration::from_secs(2);
+/// How long a snapshot that failed waits before it is tried again by itself.
+const SNAPSHOT_RETRY: Duration = Duration::from_secs(60);
 
 /// A published snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -26,6 +48,10 @@ pub struct BackupSummary {
     pub timeline: TimelineId,
     /// The last record in it.
     pub lsn: Lsn,
+    /// The chain there, in hex.
+    pub chain: String,
+    /// The time of that record, in Unix milliseconds.
+    pub time_ms: u64,
     /// How many files it has.
     pub file_count: u64,
     /// Their size, in bytes.
@@ -45,7 +71,7 @@ pub struct MarkSummary {
     pub timeline: TimelineId,
     /// The record it names.
     pub lsn: Lsn,
-    /// The chain there.
+    /// The chain there, in hex.
     pub chain: String,
     /// The record's time, in Unix milliseconds.
     pub time_ms: u64,
@@ -53,37 +79,356 @@ pub struct MarkSummary {
 
 /// See the module.
 pub(in crate::database) struct Archive {
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+    keeper: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
     url: String,
-    last_save_ms: AtomicU64,
+    running: RwLock<Option<ArchiverHandle>>,
+    /// Why nothing is archived, while no archiver runs.
+    waiting_for: Mutex<Option<String>>,
+    snapshots: Mutex<Snapshots>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Snapshots {
+    last_ms: u64,
+    last: Option<Lsn>,
+    last_ok: bool,
+}
+
+/// What the keeper needs.
+struct Keeper {
+    shared: Arc<Shared>,
+    store: Store,
+    log: Arc<Log>,
+    checkpoints: Arc<Checkpoints>,
+    committer: Arc<Committer>,
+    control: Arc<Mutex<ControlFile>>,
+    gate: Arc<WriteGate>,
+    clock: Arc<dyn Clock>,
+    settings: ArchiverSettings,
+    snapshot_interval: Option<Duration>,
+    stopped: watch::Receiver<bool>,
+}
+
+/// What [`Archive::start`] connects.
+pub(in crate::database) struct ArchiveParts {
+    pub(in crate::database) claimed: Claimed,
+    pub(in crate::database) log: Arc<Log>,
+    pub(in crate::database) checkpoints: Arc<Checkpoints>,
+    pub(in crate::database) committer: Arc<Committer>,
+    pub(in crate::database) control: Arc<Mutex<ControlFile>>,
+    pub(in crate::database) gate: Arc<WriteGate>,
+    pub(in crate::database) clock: Arc<dyn Clock>,
 }
 
 impl Archive {
-    pub(in crate::database) fn start(
-        _config: &Config,
-        claimed: Claimed,
-        _log: Arc<Log>,
-        _checkpoints: Arc<Checkpoints>,
-        _gate: Arc<WriteGate>,
-        clock: &Arc<dyn Clock>,
-    ) -> Result<Self, OpenError> {
-        Ok(Self { url: claimed.url, last_save_ms: AtomicU64::new(clock.wall_ms()) })
+    /// Starts the keeper, and with it the archiver.
+    pub(in crate::database) fn start(config: &Config, parts: ArchiveParts) -> Result<Self, OpenError> {
+        let ArchiveParts { claimed, log, checkpoints, committer, control, gate, clock } = parts;
+        let level = config.archive.compression_level;
+        let level = CompressionLevel::new(level).ok_or_else(|| OpenError::Archive {
+            message: format!("a compression level of {level} is not possible: use 1 to 19"),
+            exit: ExitCode::Usage,
+        })?;
+        let settings = ArchiverSettings {
+            interval: config.archive.interval,
+            segment_plain_bytes_max: config.archive.segment_bytes_max,
+            level,
+            ..ArchiverSettings::new(layout::staging_dir(&config.dir))
+        };
+        let shared = Arc::new(Shared {
+            url: claimed.url,
+            running: RwLock::new(None),
+            waiting_for: Mutex::new(None),
+            snapshots: Mutex::new(Snapshots { last_ms: clock.wall_ms(), last: None, last_ok: true }),
+        });
+        let (stop, stopped) = watch::channel(false);
+        let keeper = Keeper {
+            shared: Arc::clone(&shared),
+            store: claimed.store,
+            log,
+            checkpoints,
+            committer,
+            control,
+            gate,
+            clock,
+            settings,
+            snapshot_interval: config.snapshot_interval,
+            stopped,
+        };
+        let task = match claimed.claim {
+            ClaimState::Owned(claim) => {
+                // Running before anybody can ask for it.
+                let handle = keeper.start_archiver(&claim);
+                tokio::spawn(keeper.keep(handle, *claim))
+            }
+            ClaimState::Pending(claimant) => tokio::spawn(keeper.claim_then_keep(claimant)),
+        };
+        Ok(Self { shared, stop, keeper: Mutex::new(Some(task)) })
     }
 
-    pub(in crate::database) async fn backup(&self, _reason: &str) -> Result<BackupSummary, CommandError> {
-        Err(CommandError::fixed("ERR the archiver does not run"))
+    pub(in crate::database) async fn backup(&self, reason: &str) -> Result<BackupSummary, CommandError> {
+        let handle = self.shared.handle()?;
+        self.shared.snapshot(&handle, reason).await.map_err(|error| CommandError::new(format!("ERR {error}")))
     }
 
-    pub(in crate::database) async fn mark(&self, _name: &str) -> Result<MarkSummary, CommandError> {
-        Err(CommandError::fixed("ERR the archiver does not run"))
+    pub(in crate::database) async fn mark(&self, name: &str) -> Result<MarkSummary, CommandError> {
+        let name = PointName::new(name).map_err(|error| CommandError::new(format!("ERR {error}")))?;
+        let handle = self.shared.handle()?;
+        let point = handle.mark(name).await.map_err(|error| CommandError::new(format!("ERR {error}")))?;
+        Ok(MarkSummary {
+            name: point.name.to_string(),
+            timeline: point.timeline,
+            lsn: point.lsn,
+            chain: point.chain.to_string(),
+            time_ms: point.time_ms,
+        })
     }
 
     pub(in crate::database) fn last_save_ms(&self) -> u64 {
-        self.last_save_ms.load(Ordering::Relaxed)
+        self.shared.snapshots.lock().last_ms
     }
 
-    pub(in crate::database) fn report(&self, _durable: TimedMark) -> ArchiveReport {
-        ArchiveReport { url: self.url.clone(), ..ArchiveReport::default() }
+    pub(in crate::database) fn report(&self, durable: TimedMark, archived: Lsn) -> ArchiveReport {
+        let snapshots = *self.shared.snapshots.lock();
+        let common = ArchiveReport {
+            url: self.shared.url.clone(),
+            online: false,
+            last_error: self.shared.waiting_for.lock().clone(),
+            lag_records: durable.lsn.records_since(archived),
+            lag_ms: 0,
+            snapshot_lsn: snapshots.last,
+            snapshot_time_ms: snapshots.last.map(|_| snapshots.last_ms),
+            snapshot_running: false,
+            snapshot_last_ok: snapshots.last_ok,
+            requests: 0,
+        };
+        let Some(status) = self.shared.running.read().as_ref().map(ArchiverHandle::status) else { return common };
+        let ArchiverStatus { lag_records, lag_ms, state, last_error, snapshot, requests, .. } = status;
+        let online = state == ArchiverState::Online;
+        ArchiveReport {
+            online,
+            last_error: if online { None } else { last_error },
+            lag_records,
+            lag_ms,
+            snapshot_running: snapshot.is_some(),
+            requests: requests.gets + requests.heads + requests.lists + requests.puts + requests.deletes,
+            ..common
+        }
     }
 
-    pub(in crate::database) async fn stop(&self, _timeout: Duration) {}
+    /// Ships what is left, for so long at most, and stops.
+    pub(in crate::database) async fn stop(&self, timeout: Duration) {
+        self.stop.send_replace(true);
+        let keeper = self.keeper.lock().take();
+        if let Some(keeper) = keeper
+            && let Err(error) = keeper.await
+        {
+            tracing::error!(%error, "the archive's keeper stopped on an internal error");
+        }
+        let handle = self.shared.running.write().take();
+        let Some(handle) = handle else { return };
+        match handle.shutdown(timeout).await {
+            Ok(report) if report.missing_records == 0 => {
+                tracing::info!(lsn = %report.archived.lsn, "the archive holds everything");
+            }
+            Ok(report) => tracing::warn!(
+                lsn = %report.archived.lsn, missing = report.missing_records,
+                "the archive lacks the newest records; they are in the local log and the next start ships them"
+            ),
+            Err(error) => tracing::warn!(%error, "the archiver had stopped"),
+        }
+    }
+}
+
+impl Shared {
+    fn handle(&self) -> Result<ArchiverHandle, CommandError> {
+        self.running.read().clone().ok_or_else(|| {
+            let reason = self.waiting_for.lock().clone().unwrap_or_else(|| "the server is stopping".to_owned());
+            CommandError::new(format!("ERR the archive is not available: {reason}"))
+        })
+    }
+
+    async fn snapshot(&self, handle: &ArchiverHandle, reason: &str) -> Result<BackupSummary, HandleError> {
+        let started = Instant::now();
+        let progress = Arc::new(Mutex::new(SnapshotProgress::default()));
+        let seen = Arc::clone(&progress);
+        let reason = Text::new(reason).or_else(|_| Text::new("requested")).expect("a short plain text");
+        let made = handle.snapshot(reason, Arc::new(move |now| *seen.lock() = now)).await;
+        let mut snapshots = self.snapshots.lock();
+        match made {
+            Ok(manifest) => {
+                *snapshots = Snapshots { last_ms: manifest.created_ms, last: Some(manifest.lsn), last_ok: true };
+                Ok(summary(&manifest, progress.lock().sent_bytes, started.elapsed()))
+            }
+            Err(error) => {
+                // A second caller's refusal says nothing about the first one's snapshot.
+                if !matches!(error, HandleError::Snapshot(SnapshotError::Busy(_))) {
+                    snapshots.last_ok = false;
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+fn summary(manifest: &SnapshotManifest, sent_bytes: u64, duration: Duration) -> BackupSummary {
+    BackupSummary {
+        id: manifest.id,
+        timeline: manifest.timeline,
+        lsn: manifest.lsn,
+        chain: manifest.chain.to_string(),
+        time_ms: manifest.time_ms,
+        file_count: manifest.files.len() as u64,
+        total_bytes: manifest.total_bytes,
+        sent_bytes,
+        duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+impl Keeper {
+    fn start_archiver(&self, claim: &Claim) -> ArchiverHandle {
+        let parts = ArchiverParts {
+            store: self.store.clone(),
+            claim: claim.clone(),
+            log: Arc::clone(&self.log) as _,
+            checkpoints: Arc::clone(&self.checkpoints) as _,
+            clock: Arc::new(SystemClock),
+            settings: self.settings.clone(),
+        };
+        // The task ends with its last handle; a panic in it shows as an archiver that has ended.
+        let (handle, _task) = Archiver::start(parts);
+        *self.shared.running.write() = Some(handle.clone());
+        *self.shared.waiting_for.lock() = None;
+        handle
+    }
+
+    async fn claim_then_keep(mut self, claimant: Box<Claimant>) {
+        let mut claimant = *claimant;
+        loop {
+            claimant.durable = self.log.durable();
+            let past = Past::new(
+                self.log.place.clone(),
+                claimant.durable,
+                self.control.lock().state(),
+                self.checkpoints.engine.flushed(),
+            );
+            let failure = match claim_later(&self.store, &claimant, &past).await {
+                Ok(claim) => match self.begin_epoch(claim.epoch).await {
+                    Ok(()) => {
+                        tracing::info!(epoch = %claim.epoch, "the archive is back and claimed");
+                        let handle = self.start_archiver(&claim);
+                        return self.keep(handle, claim).await;
+                    }
+                    Err(message) => message,
+                },
+                Err(failure) if failure.retry => failure.message,
+                Err(failure) => {
+                    self.gate.set(Condition::Fenced, || failure.message.clone());
+                    *self.shared.waiting_for.lock() = Some(failure.message);
+                    return;
+                }
+            };
+            *self.shared.waiting_for.lock() = Some(failure);
+            if self.wait(CLAIM_RETRY).await {
+                return;
+            }
+        }
+    }
+
+    /// The log goes on in the claimed epoch.
+    async fn begin_epoch(&self, epoch: Epoch) -> Result<(), String> {
+        {
+            let mut control = self.control.lock();
+            let mut state = control.state().clone();
+            state.epoch = epoch;
+            control.write(&state).map_err(|error| error.to_string())?;
+        }
+        match self.committer.start_epoch(epoch).await {
+            Ok(started) => started.map_err(|error| error.to_string()),
+            Err(_) => Err("the committer has stopped".to_owned()),
+        }
+    }
+
+    async fn keep(mut self, handle: ArchiverHandle, claim: Claim) {
+        let mut last_made_ms = match claim.newest_snapshot {
+            Some(newest) => self.remember(newest).await,
+            None => None,
+        };
+        let mut try_at = Instant::now();
+        loop {
+            match handle.status().state {
+                ArchiverState::Fenced { by } => {
+                    self.gate.set(Condition::Fenced, || {
+                        format!("epoch {by} has been claimed: another writer has taken this archive over; stop this one")
+                    });
+                    return;
+                }
+                ArchiverState::Ended => {
+                    self.gate.set(Condition::Poisoned, || "the archiver stopped on an internal error; restart".to_owned());
+                    return;
+                }
+                ArchiverState::Online | ArchiverState::Retrying { .. } => {}
+            }
+            if Instant::now() >= try_at && self.is_due(last_made_ms) {
+                let reason = if last_made_ms.is_none() { "first" } else { "scheduled" };
+                let mut stopped = self.stopped.clone();
+                let made = tokio::select! {
+                    made = self.shared.snapshot(&handle, reason) => made,
+                    // The archiver gives a running snapshot up when it is shut down.
+                    _ = stopped.wait_for(|stopped| *stopped) => return,
+                };
+                if let Err(error) = made {
+                    tracing::warn!(%error, "the {reason} snapshot was not made; it is tried again");
+                    try_at = Instant::now() + SNAPSHOT_RETRY;
+                }
+            }
+            let snapshots = *self.shared.snapshots.lock();
+            last_made_ms = snapshots.last.map(|_| snapshots.last_ms).or(last_made_ms);
+            if self.wait(LOOK_INTERVAL).await {
+                return;
+            }
+        }
+    }
+
+    /// Without a snapshot nothing can be restored, so the first is always due.
+    fn is_due(&self, last_made_ms: Option<u64>) -> bool {
+        match (last_made_ms, self.snapshot_interval) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(last_made_ms), Some(interval)) => {
+                let age_ms = self.clock.wall_ms().saturating_sub(last_made_ms);
+                u128::from(age_ms) >= interval.as_millis()
+            }
+        }
+    }
+
+    /// When the newest snapshot was made; `None` where its manifest cannot be read, so that another is made.
+    async fn remember(&self, newest: SnapshotRef) -> Option<u64> {
+        match self.store.get_document::<SnapshotManifest>(&newest.key(), MissingDigest::Refuse).await {
+            Ok(opened) => {
+                let manifest = opened.document;
+                let last = Some(manifest.lsn);
+                *self.shared.snapshots.lock() = Snapshots { last_ms: manifest.created_ms, last, last_ok: true };
+                Some(manifest.created_ms)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the newest snapshot's manifest cannot be read; another snapshot will be made");
+                None
+            }
+        }
+    }
+
+    /// Waits; says whether to stop.
+    async fn wait(&mut self, time: Duration) -> bool {
+        // An error means that the database is gone.
+        match tokio::time::timeout(time, self.stopped.wait_for(|stopped| *stopped)).await {
+            Err(_elapsed) => false,
+            Ok(_stopped_or_gone) => true,
+        }
+    }
 }
