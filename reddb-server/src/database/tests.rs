@@ -97,3 +97,28 @@ async fn a_directory_that_holds_something_else_is_refused() {
     assert!(matches!(error, OpenError::ForeignDirectory { .. }), "{error}");
     assert_eq!(std::fs::read_to_string(dir.join("thesis.tex")).expect("still there"), "years of work");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mark_and_a_backup_return_when_the_archive_has_them() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (dir, archive) = (temp.path().join("data"), temp.path().join("archive"));
+    let database = Database::open(config(&dir, &archive)).await.expect("opens");
+    put_all(&database, &[("a", "1"), ("b", "2")]).await;
+    let mark = database.mark("before").await.expect("is marked");
+    assert_eq!((mark.lsn, mark.chain), (Lsn::new(3), database.receipt().chain.to_string()));
+    assert!(archive.join("points/before.json").is_file());
+    assert_eq!(database.status().archived_lsn, Lsn::new(3));
+    put_all(&database, &[("c", "3")]).await;
+    let backup = loop {
+        // The first snapshot may still be running.
+        match database.backup("test").await {
+            Ok(backup) => break backup,
+            Err(error) if error.text().contains("running already") => tokio::task::yield_now().await,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!(backup.lsn, Lsn::new(4));
+    let manifests = std::fs::read_dir(archive.join("snapshots/0000000001")).expect("snapshots").count();
+    assert!(manifests >= 1, "the backup's manifest is there");
+    database.close(Duration::from_secs(5)).await.expect("closes");
+}

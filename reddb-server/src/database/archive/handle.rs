@@ -364,12 +364,15 @@ impl Keeper {
             match handle.status().state {
                 ArchiverState::Fenced { by } => {
                     self.gate.set(Condition::Fenced, || {
-                        format!("epoch {by} has been claimed: another writer has taken this archive over; stop this one")
+                        format!(
+                            "epoch {by} has been claimed: another writer has taken this archive over; stop this one"
+                        )
                     });
                     return;
                 }
                 ArchiverState::Ended => {
-                    self.gate.set(Condition::Poisoned, || "the archiver stopped on an internal error; restart".to_owned());
+                    self.gate
+                        .set(Condition::Poisoned, || "the archiver stopped on an internal error; restart".to_owned());
                     return;
                 }
                 ArchiverState::Online | ArchiverState::Retrying { .. } => {}
