@@ -4,7 +4,10 @@
 //! committer against the newest state. Neither knows which: the transaction does. Session commands (connection,
 //! transactions, server) are carried out by the session itself.
 
+mod client;
+pub mod connection;
 pub mod databases;
+mod describe;
 pub mod expiry;
 pub mod glob;
 pub mod hashes;
@@ -14,12 +17,16 @@ pub mod long_double;
 pub mod object;
 pub mod parse;
 pub mod scan;
+pub mod server;
 pub mod strings;
+pub mod subcommands;
+pub mod table;
+pub mod transactions;
 
 use bytes::Bytes;
 
 use crate::keyspace::Txn;
-use crate::reply::CommandResult;
+use crate::reply::{CommandResult, Reply};
 
 /// The arguments of a command, its name first.
 pub type Args = [Bytes];
@@ -100,4 +107,9 @@ impl CommandSpec {
     pub const fn is_write(&self) -> bool {
         matches!(self.run, Run::Write(_))
     }
+}
+
+/// The lines of a `HELP` subcommand.
+fn help_lines(lines: &[&'static str]) -> Reply {
+    Reply::Array(lines.iter().map(|line| Reply::Simple((*line).into())).collect())
 }

@@ -1,0 +1,231 @@
+//! Who is connected: what `CLIENT LIST` shows and `CLIENT KILL` ends.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::task::AbortHandle;
+
+use crate::command::table;
+
+/// The number of a connection; never given twice by a process.
+pub type ClientId = u64;
+
+/// The names that a client gave itself.
+#[derive(Clone, Debug, Default)]
+pub struct ClientNames {
+    /// `CLIENT SETNAME`.
+    pub name: String,
+    /// `CLIENT SETINFO LIB-NAME`.
+    pub library: String,
+    /// `CLIENT SETINFO LIB-VER`.
+    pub library_version: String,
+}
+
+/// One connection, as others see it. Its own task keeps it up to date, others only look.
+#[derive(Debug)]
+pub struct Client {
+    /// Its number.
+    pub id: ClientId,
+    /// The other end.
+    pub peer: SocketAddr,
+    /// Our end.
+    pub local: SocketAddr,
+    /// The socket's descriptor; for show.
+    pub descriptor: i32,
+    /// When it connected.
+    pub since: Instant,
+    /// The names it gave itself.
+    pub names: Mutex<ClientNames>,
+    /// The database it has selected.
+    pub db: AtomicU32,
+    /// Commands queued since `MULTI`; -1 outside one.
+    pub queued: AtomicI64,
+    /// Bytes received and not yet carried out.
+    pub query_bytes: AtomicUsize,
+    /// The last command's counter, [`NO_COMMAND`] before the first.
+    pub command: AtomicUsize,
+    /// The protocol version.
+    pub protocol: AtomicI64,
+    /// Whether it watches keys.
+    pub watches: AtomicBool,
+    /// Whether it is carrying out commands.
+    pub busy: AtomicBool,
+    /// Whether it asked not to be evicted.
+    pub no_evict: AtomicBool,
+    /// Milliseconds from `since` to its last command.
+    active_ms: AtomicU64,
+    task: OnceLock<AbortHandle>,
+}
+
+/// What [`Client::command`] holds before the first command.
+pub const NO_COMMAND: usize = usize::MAX;
+
+impl Client {
+    /// Notes that it sent something.
+    pub fn touch(&self) {
+        self.active_ms.store(u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// For how long it has sent nothing.
+    #[must_use]
+    pub fn idle(&self) -> Duration {
+        self.since.elapsed().saturating_sub(Duration::from_millis(self.active_ms.load(Relaxed)))
+    }
+
+    /// Names the task that serves it.
+    pub fn served_by(&self, task: AbortHandle) {
+        // Set once, right after the task was spawned.
+        let _ = self.task.set(task);
+    }
+
+    /// Ends the connection without a word.
+    pub fn kill(&self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+    }
+
+    /// Its line in `CLIENT LIST`.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let names = self.names.lock().clone();
+        let mut flags = String::new();
+        if self.queued.load(Relaxed) >= 0 {
+            flags.push('x');
+        }
+        if self.no_evict.load(Relaxed) {
+            flags.push('e');
+        }
+        if flags.is_empty() {
+            flags.push('N');
+        }
+        let query_bytes = self.query_bytes.load(Relaxed);
+        let mut line = String::with_capacity(320);
+        // Writing to a string cannot fail.
+        let _ = write!(
+            line,
+            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db={} sub=0 psub=0 ssub=0 multi={} \
+             qbuf={query_bytes} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem={} events=r \
+             cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
+            self.id,
+            self.peer,
+            self.local,
+            self.descriptor,
+            names.name,
+            self.since.elapsed().as_secs(),
+            self.idle().as_secs(),
+            self.db.load(Relaxed),
+            self.queued.load(Relaxed),
+            query_bytes.saturating_add(size_of::<Self>()),
+            table::counter_name(self.command.load(Relaxed)).unwrap_or("NULL"),
+            self.protocol.load(Relaxed),
+            names.library,
+            names.library_version,
+        );
+        line
+    }
+}
+
+/// All connections of a data port.
+#[derive(Debug, Default)]
+pub struct Clients {
+    last_id: AtomicU64,
+    all: Mutex<BTreeMap<ClientId, Arc<Client>>>,
+}
+
+impl Clients {
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.all.lock().len()
+    }
+
+    /// All of them, the oldest first.
+    #[must_use]
+    pub fn list(&self) -> Vec<Arc<Client>> {
+        self.all.lock().values().cloned().collect()
+    }
+
+    /// Lets a connection in, unless there are `clients_max` already.
+    #[must_use]
+    pub fn admit(
+        self: &Arc<Self>,
+        peer: SocketAddr,
+        local: SocketAddr,
+        descriptor: i32,
+        clients_max: u64,
+    ) -> Option<Admission> {
+        let mut all = self.all.lock();
+        if u64::try_from(all.len()).unwrap_or(u64::MAX) >= clients_max {
+            return None;
+        }
+        let client = Arc::new(Client {
+            id: self.last_id.fetch_add(1, Relaxed) + 1,
+            peer,
+            local,
+            descriptor,
+            since: Instant::now(),
+            names: Mutex::default(),
+            db: AtomicU32::new(0),
+            queued: AtomicI64::new(-1),
+            query_bytes: AtomicUsize::new(0),
+            command: AtomicUsize::new(NO_COMMAND),
+            protocol: AtomicI64::new(2),
+            watches: AtomicBool::new(false),
+            busy: AtomicBool::new(false),
+            no_evict: AtomicBool::new(false),
+            active_ms: AtomicU64::new(0),
+            task: OnceLock::new(),
+        });
+        all.insert(client.id, Arc::clone(&client));
+        Some(Admission { clients: Arc::clone(self), client })
+    }
+}
+
+/// A connection's place among the clients, until it is dropped.
+#[derive(Debug)]
+pub struct Admission {
+    clients: Arc<Clients>,
+    client: Arc<Client>,
+}
+
+impl Admission {
+    /// The client.
+    #[must_use]
+    pub const fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.clients.all.lock().remove(&self.client.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_free_again_when_its_holder_goes() {
+        let clients = Arc::new(Clients::default());
+        let addr: SocketAddr = "127.0.0.1:1".parse().expect("an address");
+        let first = clients.admit(addr, addr, 3, 1).expect("there is room");
+        assert!(clients.admit(addr, addr, 4, 1).is_none());
+        assert!(
+            first
+                .client()
+                .line()
+                .starts_with("id=1 addr=127.0.0.1:1 laddr=127.0.0.1:1 fd=3 name= age=0 idle=0 flags=N")
+        );
+        drop(first);
+        assert_eq!(clients.count(), 0);
+        assert_eq!(clients.admit(addr, addr, 3, 1).expect("there is room").client().id, 2);
+    }
+}

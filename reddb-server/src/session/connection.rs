@@ -1,0 +1,583 @@
+//! One connection: read what is there, carry out every complete command, write the answers.
+//!
+//! A command's way: [`table::resolve`] → authentication → `MULTI` → one of
+//! * a read while nothing waits for the committer: carried out here, against what is durable;
+//! * a write, and whatever follows one: a step of the [`Job`] that is being gathered;
+//! * a session command: carried out here, after the job where it must not run ahead of it.
+//!
+//! The job is submitted when the batch ends, or when something has to wait for it ([`Connection::settle`]).
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, Interest, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::task::block_in_place;
+
+use super::clients::Admission;
+use super::shared::Shared;
+use super::state::{Answer, Later, Queue, Session};
+use crate::command::table::{self, Resolved, SessionFn, When};
+use crate::command::{KeyPositions, Run};
+use crate::commit::{Invocation, Job, Step, TxnStep};
+use crate::reply::{CommandError, Reply};
+use crate::resp::{Decoder, encode};
+
+/// Answers that are held back to be written together, in bytes.
+pub(super) const OUTPUT_BYTES_HELD: usize = 64 * 1024;
+
+/// Commands that are carried out together.
+const BATCH_COMMANDS_MAX: usize = 1024;
+
+/// Bytes of arguments that are carried out together, where it is more than one command.
+const BATCH_BYTES_MAX: usize = 1024 * 1024;
+
+/// What one read takes from the socket at most, in bytes.
+const READ_BYTES_MAX: usize = 64 * 1024;
+
+/// A buffer that is larger is given back when it is empty.
+const BUFFER_BYTES_KEPT: usize = 1024;
+
+/// Who takes nothing of an answer for so long is disconnected.
+const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
+
+/// A batch's reads may hold up a network thread for so long before the rest moves off it.
+const INLINE_READS_MAX: Duration = Duration::from_micros(500);
+
+/// Why a connection ends before its client closed it.
+#[derive(Debug, thiserror::Error)]
+enum Hangup {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("the client takes no answers")]
+    Stalled,
+    #[error("the process is shutting down")]
+    ShuttingDown,
+    #[error("the client spoke another protocol")]
+    Foreign,
+}
+
+thread_local! {
+    /// What is read goes through here, so that a connection that waits needs no buffer of its own.
+    static SCRATCH: std::cell::RefCell<Box<[u8]>> = std::cell::RefCell::new(vec![0; READ_BYTES_MAX].into());
+}
+
+/// An answer that waits for those before it.
+#[derive(Debug)]
+enum Slot {
+    /// It is known.
+    Known(Reply),
+    /// It is the job's next one.
+    Job {
+        /// Where its command is counted.
+        counter: usize,
+        /// Whether it may be sent.
+        answered: bool,
+    },
+}
+
+/// One connection.
+pub(super) struct Connection {
+    stream: TcpStream,
+    decoder: Decoder,
+    session: Session,
+    job: Job,
+    slots: VecDeque<Slot>,
+    out: BytesMut,
+    batch_commands: usize,
+    batch_bytes: usize,
+    batch_reading: Duration,
+    closing: bool,
+    /// Last, so that the place is given back when everything else is gone.
+    _admission: Admission,
+}
+
+impl Connection {
+    pub(super) fn new(stream: TcpStream, shared: Arc<Shared>, admission: Admission) -> Self {
+        Self {
+            stream,
+            decoder: Decoder::new(),
+            session: Session::new(shared, Arc::clone(admission.client())),
+            job: Job::default(),
+            slots: VecDeque::new(),
+            out: BytesMut::new(),
+            batch_commands: 0,
+            batch_bytes: 0,
+            batch_reading: Duration::ZERO,
+            closing: false,
+            _admission: admission,
+        }
+    }
+
+    /// Serves the connection until it ends.
+    pub(super) async fn serve(mut self) {
+        if let Err(hangup) = self.work().await {
+            tracing::debug!(client = self.session.client.id, %hangup, "connection ended");
+        }
+    }
+
+    async fn work(&mut self) -> Result<(), Hangup> {
+        while !self.closing && !self.session.shared.is_stopping() && self.receive().await? > 0 {
+            self.session.client.busy.store(true, Relaxed);
+            self.session.client.touch();
+            self.carry_out().await?;
+            self.rest();
+        }
+        Ok(())
+    }
+
+    /// Waits for bytes and takes what is there; 0 at the end of the stream.
+    async fn receive(&mut self) -> io::Result<usize> {
+        let (stream, decoder) = (&mut self.stream, &mut self.decoder);
+        let received = poll_fn(|context| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                let mut buffer = ReadBuf::new(scratch);
+                match Pin::new(&mut *stream).poll_read(context, &mut buffer) {
+                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                    Poll::Ready(Ok(())) => {
+                        decoder.push(buffer.filled());
+                        Poll::Ready(Ok(buffer.filled().len()))
+                    }
+                }
+            })
+        })
+        .await?;
+        let stats = &self.session.shared.stats;
+        stats.reads.fetch_add(1, Relaxed);
+        stats.input_bytes.fetch_add(u64::try_from(received).unwrap_or(0), Relaxed);
+        Ok(received)
+    }
+
+    /// Gives back what an idle connection does not need.
+    fn rest(&mut self) {
+        if self.out.is_empty() && self.out.capacity() > BUFFER_BYTES_KEPT {
+            self.out = BytesMut::new();
+        }
+        self.slots.shrink_to(BUFFER_BYTES_KEPT / size_of::<Slot>());
+        let client = &self.session.client;
+        client.query_bytes.store(self.decoder.buffered_bytes(), Relaxed);
+        client.busy.store(false, Relaxed);
+    }
+
+    /// Carries out every complete command that was received, and sends the answers.
+    async fn carry_out(&mut self) -> Result<(), Hangup> {
+        while !self.closing {
+            match self.decoder.next_command(self.session.trust()) {
+                Ok(None) => break,
+                Ok(Some(args)) => {
+                    self.batch_commands += 1;
+                    self.batch_bytes = args.iter().fold(self.batch_bytes, |bytes, arg| bytes.saturating_add(arg.len()));
+                    self.command(args).await?;
+                    if self.batch_commands >= BATCH_COMMANDS_MAX || self.batch_bytes >= BATCH_BYTES_MAX {
+                        self.settle().await?;
+                    }
+                    if self.slots.is_empty() && self.out.len() >= OUTPUT_BYTES_HELD {
+                        self.send().await?;
+                    }
+                }
+                Err(error) => {
+                    self.settle().await?;
+                    let reply = Reply::Error(error.into());
+                    self.session.shared.stats.rejected(None, &reply);
+                    self.put(&reply);
+                    self.closing = true;
+                }
+            }
+        }
+        self.settle().await?;
+        self.send().await
+    }
+
+    async fn command(&mut self, args: Vec<Bytes>) -> Result<(), Hangup> {
+        let resolved = match table::resolve(&args) {
+            Ok(resolved) => resolved,
+            Err(rejected) => {
+                let foreign = |word: &str| args.first().is_some_and(|name| name.eq_ignore_ascii_case(word.as_bytes()));
+                if foreign("post") || foreign("host:") {
+                    // A browser was made to speak to us: not one more of its lines is to be taken for a command.
+                    return Err(Hangup::Foreign);
+                }
+                self.refuse(rejected.counter, rejected.error);
+                return Ok(());
+            }
+        };
+        let entry = resolved.entry;
+        self.session.client.command.store(resolved.counter, Relaxed);
+        if self.session.needs_authentication() && !entry.no_auth {
+            self.refuse(Some(resolved.counter), CommandError::fixed("NOAUTH Authentication required."));
+            return Ok(());
+        }
+        if self.session.in_multi() && entry.no_multi {
+            let error = CommandError::fixed("ERR Command not allowed inside a transaction");
+            self.refuse(Some(resolved.counter), error);
+            return Ok(());
+        }
+        self.pause(resolved).await?;
+        if self.session.in_multi() && !entry.through_multi {
+            let reply = self.session.enqueue(resolved, args);
+            self.answer(reply);
+            return Ok(());
+        }
+        match (entry.spec.run, entry.session) {
+            (Run::Session, Some(_)) if entry.spec.name == "exec" && self.session.in_multi() => {
+                self.exec(resolved).await
+            }
+            (Run::Session, Some((when, run))) => self.session_command(resolved, when, run, &args).await,
+            (Run::Session, None) => {
+                self.refuse(Some(resolved.counter), CommandError::fixed("ERR this command is not carried out here"));
+                Ok(())
+            }
+            (Run::Read(_), _) if self.job.steps.is_empty() => {
+                self.read_now(resolved, args);
+                Ok(())
+            }
+            (Run::Read(_), _) if entry.spec.heavy => {
+                self.settle().await?;
+                self.read_now(resolved, args);
+                Ok(())
+            }
+            (Run::Read(_), _) => {
+                self.step(resolved.counter, Step::Run(self.invocation(resolved, args)));
+                Ok(())
+            }
+            (Run::Write(_), _) => self.write(resolved, args).await,
+        }
+    }
+
+    /// Waits where `CLIENT PAUSE` says so.
+    async fn pause(&mut self, resolved: Resolved) -> Result<(), Hangup> {
+        let writes = resolved.entry.spec.is_write() || (resolved.entry.spec.name == "exec" && self.queued_writes());
+        let shared = Arc::clone(&self.session.shared);
+        if shared.pause.holds(writes).is_none() || table::counter_name(resolved.counter) == Some("client|unpause") {
+            return Ok(());
+        }
+        self.settle().await?;
+        self.send().await?;
+        shared.pause.wait(writes).await;
+        Ok(())
+    }
+
+    fn queued_writes(&self) -> bool {
+        let queue = self.session.queue.as_ref();
+        queue.is_some_and(|queue| queue.commands.iter().any(|queued| queued.resolved.entry.spec.is_write()))
+    }
+
+    fn invocation(&self, resolved: Resolved, args: Vec<Bytes>) -> Invocation {
+        Invocation { spec: resolved.entry.spec, args, db: self.session.db() }
+    }
+
+    /// A read, against what is durable.
+    fn read_now(&mut self, resolved: Resolved, args: Vec<Bytes>) {
+        let invocation = self.invocation(resolved, args);
+        let started = Instant::now();
+        let db = &self.session.shared.db;
+        let reply = if invocation.spec.heavy || self.batch_reading > INLINE_READS_MAX {
+            block_in_place(|| db.read(&invocation))
+        } else {
+            db.read(&invocation)
+        };
+        let busy = started.elapsed();
+        self.batch_reading += busy;
+        let stats = &self.session.shared.stats;
+        stats.executed(resolved.counter, busy, &reply);
+        if invocation.spec.keys != KeyPositions::NONE {
+            stats.looked_up(&reply);
+        }
+        self.answer(reply);
+    }
+
+    async fn write(&mut self, resolved: Resolved, args: Vec<Bytes>) -> Result<(), Hangup> {
+        let invocation = self.invocation(resolved, args);
+        let heavy = invocation.spec.heavy;
+        if heavy {
+            self.settle().await?;
+            block_in_place(|| self.session.shared.db.warm(&invocation));
+        } else {
+            self.session.shared.db.warm(&invocation);
+        }
+        self.step(resolved.counter, Step::Run(invocation));
+        if heavy { self.settle().await } else { Ok(()) }
+    }
+
+    async fn session_command(
+        &mut self,
+        resolved: Resolved,
+        when: When,
+        run: SessionFn,
+        args: &[Bytes],
+    ) -> Result<(), Hangup> {
+        if when == When::Settled {
+            self.settle().await?;
+        }
+        let started = Instant::now();
+        let failed = Reply::Error;
+        let reply = match run(&mut self.session, args).unwrap_or_else(|error| Answer::Reply(failed(error))) {
+            Answer::Reply(reply) => reply,
+            Answer::Close(reply) => {
+                self.closing = true;
+                reply
+            }
+            Answer::Submit(step) => {
+                self.step(resolved.counter, step);
+                return Ok(());
+            }
+            Answer::Later(later) => {
+                self.send().await?;
+                self.later(later).await?
+            }
+        };
+        self.session.shared.stats.executed(resolved.counter, started.elapsed(), &reply);
+        self.answer(reply);
+        Ok(())
+    }
+
+    async fn later(&mut self, later: Later) -> Result<Reply, Hangup> {
+        let db = self.session.shared.db.clone();
+        Ok(match later {
+            Later::Replicas(timeout) => {
+                self.wait(timeout).await?;
+                Reply::Int(0)
+            }
+            Later::Save => db.backup("save").await.map_or_else(Reply::Error, |_| Reply::Ok),
+            Later::Digest => match tokio::task::spawn_blocking(move || db.digest()).await {
+                Ok(Ok((lsn, digest))) => {
+                    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+                    Reply::Array(vec![Reply::count(lsn.get()), Reply::text(&hex)])
+                }
+                Ok(Err(error)) => Reply::Error(error),
+                Err(_) => Reply::Error(CommandError::fixed("ERR the digest was not finished: see the server's log")),
+            },
+        })
+    }
+
+    /// Waits for what never comes, for so long or until the client goes.
+    async fn wait(&self, timeout: Option<Duration>) -> Result<(), Hangup> {
+        const LOOK: Duration = Duration::from_secs(1);
+        let started = Instant::now();
+        loop {
+            let left = timeout.map_or(LOOK, |timeout| timeout.saturating_sub(started.elapsed()).min(LOOK));
+            if left.is_zero() {
+                return Ok(());
+            }
+            tokio::time::sleep(left).await;
+            let gone = poll_once(self.stream.ready(Interest::READABLE)).await;
+            if gone.transpose()?.is_some_and(|ready| ready.is_read_closed()) || self.session.shared.is_stopping() {
+                return Err(Hangup::ShuttingDown);
+            }
+        }
+    }
+
+    /// `EXEC`, where a `MULTI` is open.
+    async fn exec(&mut self, resolved: Resolved) -> Result<(), Hangup> {
+        let queue = self.session.take_queue().unwrap_or_default();
+        let watcher = self.session.take_watcher();
+        if queue.broken {
+            let error = "EXECABORT Transaction discarded because of previous errors.";
+            self.refuse(Some(resolved.counter), CommandError::fixed(error));
+            return Ok(());
+        }
+        let with_session_commands = queue.commands.iter().any(|queued| queued.resolved.entry.session.is_some());
+        if !with_session_commands {
+            let db = self.session.db();
+            let run = |queued: super::state::Queued| {
+                TxnStep::Run(Invocation { spec: queued.resolved.entry.spec, args: queued.args, db })
+            };
+            let steps: Vec<TxnStep> = queue.commands.into_iter().map(run).collect();
+            if steps.is_empty() && watcher.is_none() {
+                self.answer(Reply::Array(Vec::new()));
+                return Ok(());
+            }
+            self.warm(&steps);
+            self.step(resolved.counter, Step::Transaction { steps, watcher });
+            return Ok(());
+        }
+        self.settle().await?;
+        if watcher.as_ref().is_some_and(|watcher| watcher.is_touched()) {
+            self.answer(Reply::NullArray);
+            return Ok(());
+        }
+        let before = self.session.checkpoint();
+        let steps = self.transaction_steps(queue).await;
+        self.warm(&steps);
+        let outcome = self.session.shared.db.submit(Job { steps: vec![Step::Transaction { steps, watcher }] }).await;
+        let Ok(outcome) = outcome else { return Err(self.shut_down().await) };
+        if outcome.receipt.is_some() {
+            self.session.receipt = outcome.receipt;
+        }
+        let reply = outcome.replies.into_iter().next().unwrap_or(Reply::NullArray);
+        if !matches!(reply, Reply::Array(_)) {
+            self.session.restore(before);
+            self.closing = false;
+        }
+        self.session.shared.stats.executed(resolved.counter, Duration::ZERO, &reply);
+        self.answer(reply);
+        Ok(())
+    }
+
+    /// What was queued, its session commands carried out.
+    async fn transaction_steps(&mut self, queue: Queue) -> Vec<TxnStep> {
+        let mut steps = Vec::with_capacity(queue.commands.len());
+        for queued in queue.commands {
+            let entry = queued.resolved.entry;
+            let Some((_, run)) = entry.session else {
+                steps.push(TxnStep::Run(self.invocation(queued.resolved, queued.args)));
+                continue;
+            };
+            steps.push(TxnStep::Ready(match run(&mut self.session, &queued.args) {
+                Err(error) => Reply::Error(error),
+                Ok(Answer::Reply(reply)) => reply,
+                Ok(Answer::Close(reply)) => {
+                    self.closing = true;
+                    reply
+                }
+                // Inside a transaction nothing waits.
+                Ok(Answer::Later(Later::Replicas(_))) => Reply::Int(0),
+                Ok(Answer::Submit(_) | Answer::Later(Later::Save | Later::Digest)) => {
+                    Reply::Error(CommandError::fixed("ERR Command not allowed inside a transaction"))
+                }
+            }));
+        }
+        steps
+    }
+
+    /// Pulls what a transaction's writes will read into the cache.
+    fn warm(&self, steps: &[TxnStep]) {
+        let db = &self.session.shared.db;
+        for step in steps {
+            if let TxnStep::Run(invocation) = step {
+                db.warm(invocation);
+            }
+        }
+    }
+
+    /// Adds a step to the job. Its answer comes with the job's.
+    fn step(&mut self, counter: usize, step: Step) {
+        let answered = self.session.next_is_answered();
+        self.job.steps.push(step);
+        self.slots.push_back(Slot::Job { counter, answered });
+    }
+
+    /// An error before anything was done; it breaks an open `MULTI`.
+    fn refuse(&mut self, counter: Option<usize>, error: CommandError) {
+        self.session.refuse_exec();
+        let reply = Reply::Error(error);
+        self.session.shared.stats.rejected(counter, &reply);
+        self.answer(reply);
+    }
+
+    /// Answers a command: at once where nothing waits before it.
+    fn answer(&mut self, reply: Reply) {
+        if !self.session.next_is_answered() {
+            return;
+        }
+        if self.slots.is_empty() {
+            self.put(&reply);
+        } else {
+            self.slots.push_back(Slot::Known(reply));
+        }
+    }
+
+    fn put(&mut self, reply: &Reply) {
+        encode(reply, self.session.protocol(), &mut self.out);
+    }
+
+    /// Submits the job that was gathered, waits for it, and writes down its answers and those behind them. Ends the batch.
+    async fn settle(&mut self) -> Result<(), Hangup> {
+        self.batch_commands = 0;
+        self.batch_bytes = 0;
+        self.batch_reading = Duration::ZERO;
+        if self.job.steps.is_empty() {
+            return Ok(());
+        }
+        let job = std::mem::take(&mut self.job);
+        let started = Instant::now();
+        let Ok(outcome) = self.session.shared.db.submit(job).await else { return Err(self.shut_down().await) };
+        let busy = started.elapsed();
+        if outcome.receipt.is_some() {
+            self.session.receipt = outcome.receipt;
+        }
+        let mut replies = outcome.replies.into_iter();
+        while let Some(slot) = self.slots.pop_front() {
+            match slot {
+                Slot::Known(reply) => self.put(&reply),
+                Slot::Job { counter, answered } => {
+                    let reply = replies.next().unwrap_or_else(|| {
+                        Reply::Error(CommandError::fixed("ERR no answer came from the committer: outcome unknown"))
+                    });
+                    self.session.shared.stats.executed(counter, busy, &reply);
+                    if answered {
+                        self.put(&reply);
+                    }
+                }
+            }
+            if self.out.len() >= OUTPUT_BYTES_HELD {
+                self.send().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The committer is gone: says so for everything that waits for it.
+    async fn shut_down(&mut self) -> Hangup {
+        let error = CommandError::fixed("ERR the server is shutting down; whether this was carried out is unknown");
+        let waiting = self.slots.iter().filter(|slot| matches!(slot, Slot::Job { answered: true, .. })).count().max(1);
+        self.slots.clear();
+        for _ in 0..waiting {
+            self.put(&Reply::Error(error.clone()));
+        }
+        match self.send().await {
+            Ok(()) => Hangup::ShuttingDown,
+            Err(hangup) => hangup,
+        }
+    }
+
+    /// Writes the answers that are encoded.
+    async fn send(&mut self) -> Result<(), Hangup> {
+        let stats = &self.session.shared.stats;
+        while !self.out.is_empty() {
+            match self.stream.try_write(&self.out) {
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+                Ok(sent) => {
+                    stats.writes.fetch_add(1, Relaxed);
+                    stats.output_bytes.fetch_add(u64::try_from(sent).unwrap_or(0), Relaxed);
+                    if sent == self.out.len() {
+                        self.out.clear();
+                    } else {
+                        self.out.advance(sent);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    match tokio::time::timeout(WRITE_STALL_MAX, self.stream.writable()).await {
+                        Ok(writable) => writable?,
+                        Err(_) => return Err(Hangup::Stalled),
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if self.out.capacity() > OUTPUT_BYTES_HELD * 2 {
+            self.out = BytesMut::new();
+        }
+        Ok(())
+    }
+}
+
+/// The future's result, where it has one at once.
+async fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    poll_fn(|context| {
+        Poll::Ready(match future.as_mut().poll(context) {
+            Poll::Ready(value) => Some(value),
+            Poll::Pending => None,
+        })
+    })
+    .await
+}

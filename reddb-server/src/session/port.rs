@@ -1,0 +1,211 @@
+//! The listening sockets: who is let in, and how the port closes.
+
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::connection::Connection;
+use super::settings::Settings;
+use super::shared::Shared;
+use crate::database::Database;
+
+/// How often idle clients are looked for and rates are taken.
+const TICK: Duration = Duration::from_secs(1);
+
+/// After how long without a word the other end is asked whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(300);
+
+/// After how long accepting is tried again when it failed for want of something.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// How the data port is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortConfig {
+    /// Where it listens; a port of 0 is any free one.
+    pub listen: Vec<SocketAddr>,
+    /// The most clients at a time.
+    pub clients_max: u32,
+    /// After how long an idle client is disconnected; zero for never.
+    pub idle_timeout_s: u32,
+    /// The password of the user `default`; `None` for none.
+    pub password: Option<String>,
+}
+
+impl Default for PortConfig {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 6379))],
+            clients_max: 10_000,
+            idle_timeout_s: 0,
+            password: None,
+        }
+    }
+}
+
+/// Why the data port cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum PortError {
+    /// The address cannot be listened at.
+    #[error("cannot listen on {address}: {source}; is it in use by another process? choose another with --listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// There is none.
+    #[error("no address to listen on")]
+    NoAddress,
+}
+
+/// An open data port.
+pub struct Port {
+    shared: Arc<Shared>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Port {
+    /// Opens the port: from now on clients are served.
+    ///
+    /// # Errors
+    /// [`PortError`].
+    pub async fn open(config: PortConfig, db: Database) -> Result<Self, PortError> {
+        let mut listeners = Vec::new();
+        for address in &config.listen {
+            let failed = |source| PortError::Listen { address: *address, source };
+            let listener = TcpListener::bind(address).await.map_err(failed)?;
+            let local = listener.local_addr().map_err(failed)?;
+            listeners.push((local, listener));
+        }
+        let addresses: Vec<SocketAddr> = listeners.iter().map(|(local, _)| *local).collect();
+        let first = addresses.first().ok_or(PortError::NoAddress)?;
+        let settings = Settings::new();
+        settings.preset("maxclients", config.clients_max.to_string());
+        settings.preset("timeout", config.idle_timeout_s.to_string());
+        settings.preset("port", first.port().to_string());
+        settings.preset("bind", addresses.iter().map(|address| address.ip().to_string()).collect::<Vec<_>>().join(" "));
+        settings.preset("dir", db.config().dir.display().to_string());
+        settings.preset("requirepass", config.password.unwrap_or_default());
+        let shared = Arc::new(Shared::new(db, settings, addresses));
+        let mut tasks = vec![tokio::spawn(tick(Arc::clone(&shared)))];
+        tasks.extend(listeners.into_iter().map(|(_, listener)| tokio::spawn(accept(listener, Arc::clone(&shared)))));
+        Ok(Self { shared, tasks })
+    }
+
+    /// Where it listens, with the ports that were chosen.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.shared.listening
+    }
+
+    /// How many clients there are.
+    #[must_use]
+    pub fn client_count(&self) -> usize {
+        self.shared.clients.count()
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Closes the port: nobody is let in, idle connections end, the others end after what they are carrying out, at the
+    /// latest after `grace`.
+    pub async fn close(mut self, grace: Duration) {
+        self.stop();
+        let deadline = Instant::now() + grace;
+        loop {
+            let clients = self.shared.clients.list();
+            if clients.is_empty() {
+                return;
+            }
+            let late = Instant::now() >= deadline;
+            clients.iter().filter(|client| late || !client.busy.load(Relaxed)).for_each(|client| client.kill());
+            if late {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn stop(&mut self) {
+        self.shared.stop();
+        self.tasks.drain(..).for_each(|task| task.abort());
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        if !self.tasks.is_empty() {
+            self.stop();
+            self.shared.clients.list().iter().for_each(|client| client.kill());
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => admit(stream, peer, &shared),
+            Err(error) => {
+                // Out of descriptors or memory, or a connection that was gone before it was accepted.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}
+
+fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
+    shared.stats.connections.fetch_add(1, Relaxed);
+    let Ok(local) = stream.local_addr() else { return };
+    let clients_max = shared.settings.clients_max();
+    let Some(admission) = shared.clients.admit(peer, local, stream.as_raw_fd(), clients_max) else {
+        shared.stats.connections_refused.fetch_add(1, Relaxed);
+        // The socket is new, so its buffer has room; if not, the client learns nothing but that it was closed.
+        let _ = stream.try_write(b"-ERR max number of clients reached\r\n");
+        return;
+    };
+    if let Err(error) = prepare(&stream) {
+        tracing::debug!(%error, %peer, "cannot set the options of a connection");
+    }
+    let client = Arc::clone(admission.client());
+    let task = tokio::spawn(Connection::new(stream, Arc::clone(shared), admission).serve());
+    client.served_by(task.abort_handle());
+}
+
+fn prepare(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+/// Takes rates and disconnects who has been idle for too long.
+async fn tick(shared: Arc<Shared>) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let stats = &shared.stats;
+    let mut before = [0u64; 3];
+    loop {
+        ticks.tick().await;
+        let now = [&stats.commands, &stats.input_bytes, &stats.output_bytes].map(|count| count.load(Relaxed));
+        let rates = [&stats.last_second.commands, &stats.last_second.input_bytes, &stats.last_second.output_bytes];
+        for ((rate, now), before) in rates.into_iter().zip(now).zip(before) {
+            rate.store(now.saturating_sub(before), Relaxed);
+        }
+        before = now;
+        if let Some(timeout) = shared.settings.idle_timeout() {
+            let clients = shared.clients.list();
+            let idle = clients.iter().filter(|client| !client.busy.load(Relaxed) && client.idle() > timeout);
+            idle.for_each(|client| client.kill());
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What all connections of a data port share.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use super::clients::Clients;
+use super::pause::Pause;
+use super::settings::Settings;
+use super::stats::Stats;
+use crate::database::Database;
+
+/// The services of one data port.
+pub struct Shared {
+    /// The database.
+    pub db: Database,
+    /// What `CONFIG` sees.
+    pub settings: Settings,
+    /// What was counted.
+    pub stats: Stats,
+    /// Who is connected.
+    pub clients: Arc<Clients>,
+    /// `CLIENT PAUSE`.
+    pub pause: Pause,
+    /// When the port was opened.
+    pub started: Instant,
+    /// Names this run of the process: 40 hex digits.
+    pub run_id: String,
+    /// Where it listens.
+    pub listening: Vec<SocketAddr>,
+    /// No further commands are carried out.
+    stopping: AtomicBool,
+}
+
+impl Shared {
+    /// The services of a port that listens at these addresses.
+    #[must_use]
+    pub fn new(db: Database, settings: Settings, listening: Vec<SocketAddr>) -> Self {
+        let run_id = rand::random::<[u8; 20]>().iter().map(|byte| format!("{byte:02x}")).collect();
+        Self {
+            db,
+            settings,
+            stats: Stats::new(),
+            clients: Arc::default(),
+            pause: Pause::default(),
+            started: Instant::now(),
+            run_id,
+            listening,
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether the port is closing: connections end after what they are carrying out.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// From now on connections end after what they are carrying out.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.pause.end();
+    }
+}
