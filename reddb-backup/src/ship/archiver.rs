@@ -146,6 +146,9 @@ impl Archiver {
                 next = Instant::now()
                     + if failures == 0 { self.settings.interval } else { self.settings.backoff.wait(failures) };
             }
+            if !queue.is_empty() {
+                next = Instant::now();
+            }
             if let Some(shutdown) = shutdown.or_else(|| self.accept_all(&mut queue)) {
                 break shutdown;
             }

@@ -50,6 +50,7 @@ struct State {
     corrupt_gets: u32,
     ignores_create_only: bool,
     hides_from_lists: Option<String>,
+    refuses_writes_of: Option<String>,
     requests: Vec<(Op, String)>,
 }
 
@@ -99,6 +100,11 @@ impl Faults {
         self.0.lock().offline = true;
     }
 
+    /// Writes of keys that contain `part` fail from now on.
+    pub fn go_offline_for_writes_of(&self, part: &str) {
+        self.0.lock().refuses_writes_of = Some(part.into());
+    }
+
     /// The end of [`Faults::go_offline`].
     pub fn go_online(&self) {
         self.0.lock().offline = false;
@@ -123,6 +129,9 @@ impl Faults {
         state.requests.push((op, location.into()));
         if state.offline {
             return Err(failure("offline"));
+        }
+        if op == Op::Put && state.refuses_writes_of.as_ref().is_some_and(|part| location.contains(part)) {
+            return Err(failure("told to refuse these writes"));
         }
         if state.fail_at == Some(number) {
             state.fail_at = None;
