@@ -5,6 +5,7 @@
 
 mod archive;
 mod bridge;
+mod embedded;
 mod error;
 mod janitor;
 mod local;
@@ -25,6 +26,7 @@ use self::archive::Archive;
 pub(crate) use self::archive::store_settings;
 pub use self::archive::{BackupSummary, MarkSummary};
 pub(crate) use self::bridge::{ENGINE_FORMAT_VERSION, ENGINE_NAME};
+pub use self::embedded::Connection;
 pub use self::error::{CloseError, ExitCode, OpenError};
 use self::janitor::Janitor;
 use crate::clock::Clock;
