@@ -274,7 +274,7 @@ impl WalReader {
         if self.vfs.metadata(&next_path)?.is_some() {
             // The files may be renamed at any moment; what cannot be opened is looked for again from the start.
             let Some(next) = self.open(lsn, &mut 0)? else { return Ok(None) };
-            if next.header.salt != segment.header.salt {
+            if next.header != segment.header {
                 if next.before.chain != segment.before.chain {
                     return damaged(next, "it does not continue the chain of the segment before it".to_owned());
                 }
@@ -286,7 +286,7 @@ impl WalReader {
         }
         let first_lsn = segment.header.first_lsn;
         match self.open(first_lsn, &mut 0)? {
-            Some(same) if same.header.salt == segment.header.salt => damaged(segment, fault.to_string()),
+            Some(same) if same.header == segment.header => damaged(segment, fault.to_string()),
             _ => Ok(None),
         }
     }
