@@ -61,7 +61,7 @@ fn careless(skipped: &'static [VfsOp]) -> Option<(u64, String)> {
 
 #[test]
 fn acknowledged_batches_survive_every_crash_and_no_other_is_half_there() {
-    assert_eq!(first_violation(600, Node::new), None);
+    assert_eq!(first_violation(400, Node::new), None);
 }
 
 #[test]
@@ -77,6 +77,16 @@ fn the_harness_catches_a_writer_that_does_not_sync_new_files() {
 #[test]
 fn the_harness_catches_a_writer_that_does_not_sync_directories() {
     assert!(careless(&[VfsOp::SyncDir]).is_some());
+}
+
+#[test]
+fn the_harness_catches_salts_that_repeat() {
+    let careless = |seed| {
+        let mut node = Node::new(seed);
+        node.repeats_salts = true;
+        node
+    };
+    assert!(first_violation(400, careless).is_some());
 }
 
 #[test]

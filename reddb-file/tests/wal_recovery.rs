@@ -159,7 +159,9 @@ fn a_log_may_begin_after_what_is_archived_and_in_a_checkpoint_but_not_later() {
     let at_10 = mark_at(&process, &node, 10);
     let durable = process.writer.last();
     let state = ControlState { durable, archived: at_10, checkpoint: at_10, ..first_state() };
-    assert_eq!(try_recover(&node, cluster(), &state).expect("whole").log.first_lsn(), Some(Lsn::new(11)));
+    let log = try_recover(&node, cluster(), &state).expect("whole").log;
+    assert_eq!(log.first_lsn(), Some(Lsn::new(11)));
+    assert_eq!(log.base().mark(), at_10);
     let genesis = Mark::genesis(cluster());
     for state in [ControlState { archived: genesis, ..state.clone() }, ControlState { checkpoint: genesis, ..state }] {
         let (.., lsn, reason) = expect_corrupt(&node, &state);

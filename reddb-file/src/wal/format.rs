@@ -36,6 +36,7 @@ use crate::chain::Chain;
 use crate::fields::Fields;
 use crate::ids::{ClusterId, Epoch, Lsn, TimelineId};
 use crate::limits::{BATCH_HEADER_BYTES, BATCH_RECORDS_BYTES_MAX, BLOCK_BYTES, RECORD_HEADER_BYTES};
+use crate::mark::TimedMark;
 
 /// A block's size as a length in memory.
 pub(crate) const BLOCK: usize = 4096;
@@ -201,6 +202,14 @@ impl SegmentHeader {
         }
         header.check()?;
         Ok(header)
+    }
+
+    /// The position before its first record.
+    #[must_use]
+    pub fn before(&self) -> TimedMark {
+        // A header never has LSN 0: encoding and decoding refuse it.
+        let lsn = self.first_lsn.prev().unwrap_or(Lsn::ZERO);
+        TimedMark { lsn, chain: self.chain_before, time_ms: self.time_before_ms }
     }
 
     fn check(&self) -> Result<(), SegmentHeaderError> {

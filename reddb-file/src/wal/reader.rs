@@ -240,11 +240,7 @@ impl WalReader {
                 found_timeline: header.timeline,
             });
         }
-        let before = TimedMark {
-            lsn: first_lsn.prev().unwrap_or(Lsn::ZERO),
-            chain: header.chain_before,
-            time_ms: header.time_before_ms,
-        };
+        let before = header.before();
         Ok(Some(OpenSegment {
             path,
             header,

@@ -47,6 +47,7 @@ pub enum Verdict {
 pub struct RecoveredLog {
     pub(super) cluster: ClusterId,
     pub(super) timeline: TimelineId,
+    pub(super) base: TimedMark,
     pub(super) end: TimedMark,
     pub(super) segments: Vec<SegmentInfo>,
     /// Where appending goes on in the last segment, if there is one.
@@ -65,6 +66,12 @@ impl RecoveredLog {
     #[must_use]
     pub fn end(&self) -> TimedMark {
         self.end
+    }
+
+    /// The position before the first record that is, or will be, in it: where it was pruned to, or where it begins.
+    #[must_use]
+    pub fn base(&self) -> TimedMark {
+        self.base
     }
 
     /// The segments, oldest first.
@@ -145,6 +152,10 @@ pub fn recover(
     let mut log = RecoveredLog {
         cluster,
         timeline: control.timeline,
+        base: found
+            .first()
+            .and_then(|first| Some(first.scan.as_ref().ok()?.header.before()))
+            .unwrap_or(control.durable),
         end: control.durable,
         segments: found.iter().filter_map(segment_info).collect(),
         tail: None,

@@ -59,9 +59,7 @@ pub(super) fn scan_segment(
         Ok(header) => header,
         Err(error) => return Ok(Err(error)),
     };
-    // A header never has LSN 0, so there is always one before the first.
-    let before = header.first_lsn.prev().unwrap_or(Lsn::ZERO);
-    let end = TimedMark { lsn: before, chain: header.chain_before, time_ms: header.time_before_ms };
+    let end = header.before();
     let mut scan = SegmentScan {
         file_bytes,
         batches: 0,
@@ -72,7 +70,7 @@ pub(super) fn scan_segment(
         chains: Vec::new(),
         header,
     };
-    if lsns.contains(&before) {
+    if lsns.contains(&end.lsn) {
         scan.chains.push(end.mark());
     }
     while scan.end_offset < file_bytes {

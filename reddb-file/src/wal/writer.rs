@@ -83,7 +83,7 @@ impl WalWriter {
         epoch: Epoch,
         salts: SaltSource,
     ) -> Result<Self, WalError> {
-        let RecoveredLog { cluster, timeline, end, mut segments, tail } = log;
+        let RecoveredLog { cluster, timeline, end, mut segments, tail, base: _ } = log;
         let active = match (segments.pop(), tail) {
             (Some(info), Some(tail)) => {
                 if epoch < info.epoch {

@@ -12,7 +12,9 @@ use std::sync::Arc;
 use reddb_file::control::{ControlFile, ControlState, Shutdown};
 use reddb_file::vfs::sim::{Keep, SimVfs};
 use reddb_file::vfs::{OpenMode, Vfs, VfsEntry, VfsFile, VfsMetadata, VfsOp, VfsResult};
-use reddb_file::wal::{BatchBuilder, PoolOptions, Salt, SegmentPool, WalError, WalReader, WalWriter, recover};
+use reddb_file::wal::{
+    BatchBuilder, PoolOptions, Salt, SaltSource, SegmentPool, WalError, WalReader, WalWriter, recover,
+};
 use reddb_file::{ClusterId, Epoch, Lsn, RecordKind, TimedMark, TimelineId, durable};
 
 /// Small segments, so that rotation, pruning and recycling happen all the time.
@@ -70,6 +72,8 @@ pub(crate) struct Node {
     pub(crate) vfs: Arc<dyn Vfs>,
     pub(crate) dir: PathBuf,
     pub(crate) dice: Dice,
+    /// A planted bug: every use of a file has the same salt.
+    pub(crate) repeats_salts: bool,
     /// The position after each record that was ever tried, LSN 0 first.
     tried: Vec<TimedMark>,
     /// The last acknowledged record.
@@ -95,7 +99,7 @@ impl Node {
         let vfs = wrap(sim.shared());
         let tried = vec![TimedMark::genesis(cluster())];
         let dice = Dice(seed ^ 0x5eed);
-        Self { sim, vfs, dir: "/db".into(), dice, tried, acked: Lsn::ZERO }
+        Self { sim, vfs, dir: "/db".into(), dice, repeats_salts: false, tried, acked: Lsn::ZERO }
     }
 
     /// Starts a process: creates the directory's files where there are none, recovers, claims the next epoch.
@@ -108,7 +112,10 @@ impl Node {
             control => control?,
         };
         let pool = SegmentPool::open(Arc::clone(&self.vfs), &self.dir, OPTIONS)?;
-        let recovery = recover(&self.vfs, &self.dir, cluster(), control.state(), &pool, self.dice.salt())?;
+        let mut salts = Dice(self.dice.next());
+        let constant = self.repeats_salts.then_some(Salt::from_bytes([0; 16]));
+        let mut salts: SaltSource = Box::new(move || constant.unwrap_or_else(|| salts.salt()));
+        let recovery = recover(&self.vfs, &self.dir, cluster(), control.state(), &pool, salts())?;
         let end = recovery.log.end();
         self.check_end(end)?;
         let mut state = control.state().clone();
@@ -116,8 +123,6 @@ impl Node {
         state.durable = end;
         state.epoch = state.epoch.next().expect("few epochs");
         control.write(&state)?;
-        let mut salts = Dice(self.dice.next());
-        let salts = Box::new(move || salts.salt());
         let writer =
             WalWriter::open(Arc::clone(&self.vfs), &self.dir, Arc::clone(&pool), recovery.log, state.epoch, salts)?;
         Ok(Process { control, pool, batch: BatchBuilder::new(end), writer })
