@@ -17,7 +17,7 @@ use crate::claim::{Claimant, LocalTimeline, Takeover, WatchSettings};
 use crate::clock::Clock;
 use crate::source::{Checkpoint, CheckpointSource, Fence, LocalHistory, LogSource, SourceError};
 use crate::store::fault::{FaultStore, Faults};
-use crate::store::{RetryPolicy, Store};
+use crate::store::{OpenMode, PlainHttp, RetryPolicy, Store, StoreSettings};
 
 /// A clock that a test sets.
 #[derive(Debug, Default)]
@@ -35,6 +35,22 @@ pub(crate) const CLUSTER: ClusterId = ClusterId::from_bytes([1; 16]);
 pub(crate) fn faulty_store() -> (Store, Faults) {
     let (faulty, faults) = FaultStore::new(Arc::new(InMemory::new()));
     (Store::new(Arc::new(faulty), "", "test").with_retry(RetryPolicy::once()), faults)
+}
+
+/// A fresh prefix of the S3 service that `REDDB_TEST_S3_URL` (bucket) and `REDDB_TEST_S3_ENDPOINT` name; keys come from
+/// `AWS_*`. `None`, and a line that says so, where there is none.
+pub(crate) fn s3_store() -> Option<Store> {
+    let Ok(url) = std::env::var("REDDB_TEST_S3_URL") else {
+        println!("skipped: REDDB_TEST_S3_URL is not set, no S3 service to test against");
+        return None;
+    };
+    let settings = StoreSettings {
+        endpoint: std::env::var("REDDB_TEST_S3_ENDPOINT").ok(),
+        plain_http: PlainHttp::Allow,
+        ..StoreSettings::default()
+    };
+    let url = format!("{}/{}", url.trim_end_matches('/'), Uuid::new_v4());
+    Some(Store::open(&url.parse().unwrap(), &settings, OpenMode::MustExist).unwrap())
 }
 
 /// Settings that watch a holder for 20 ms.

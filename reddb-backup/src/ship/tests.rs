@@ -619,6 +619,16 @@ async fn a_local_directory_holds_an_archive() {
 }
 
 #[tokio::test]
+async fn an_s3_service_holds_an_archive() {
+    let Some(store) = crate::testing::s3_store() else { return };
+    store.probe().await.unwrap();
+    let journal = Journal::new(1);
+    whole_story(&store, &journal).await;
+    assert_eq!(reach(&store, &journal).await, Lsn::new(36));
+    assert_eq!(claim_for(&store, &journal).await.archived.lsn, Lsn::new(36));
+}
+
+#[tokio::test]
 async fn the_checker_of_these_tests_sees_a_head_beyond_the_archive() {
     let (store, _) = faulty_store();
     let journal = Journal::new(1);

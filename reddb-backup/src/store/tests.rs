@@ -9,7 +9,7 @@ use reddb_file::archive::ArchiveKey;
 
 use super::error::{StoreError, StoreErrorKind};
 use super::fault::{FaultStore, Faults, Op};
-use super::open::{OpenMode, PlainHttp, StoreSettings};
+use super::open::{OpenMode, StoreSettings};
 use super::probe::ProbeError;
 use super::{Created, RetryPolicy, Store, conformance};
 
@@ -43,20 +43,9 @@ async fn a_local_directory_conforms() {
     conformance::run_race(&store).await.unwrap();
 }
 
-/// `REDDB_TEST_S3_URL` names the bucket, `REDDB_TEST_S3_ENDPOINT` the service; keys come from `AWS_*`.
 #[tokio::test]
 async fn s3_conforms() {
-    let Ok(url) = std::env::var("REDDB_TEST_S3_URL") else {
-        println!("skipped: REDDB_TEST_S3_URL is not set, no S3 service to test against");
-        return;
-    };
-    let settings = StoreSettings {
-        endpoint: std::env::var("REDDB_TEST_S3_ENDPOINT").ok(),
-        plain_http: PlainHttp::Allow,
-        ..StoreSettings::default()
-    };
-    let url = format!("{}/conformance-{}", url.trim_end_matches('/'), uuid::Uuid::new_v4());
-    let store = Store::open(&url.parse().unwrap(), &settings, OpenMode::MustExist).unwrap();
+    let Some(store) = crate::testing::s3_store() else { return };
     conformance::run(&store).await.unwrap();
 }
 
