@@ -21,7 +21,7 @@ use reddb_file::{Chain, Lsn};
 
 use super::background::Signals;
 use super::config::Budget;
-use super::files::{free_bytes, prepare_empty_directory};
+use super::files::prepare_empty_directory;
 use super::hot::{HotCache, Lookup};
 use super::lsm::{CompactionStep, FlushGuard, LsmTree};
 use super::mark::{self, MARK_KEY};
@@ -37,6 +37,9 @@ use super::{
 const DISK_RESERVE_BYTES: u64 = 16 * 1024 * 1024;
 /// How long a waiting writer sleeps before it looks again, in case a wake-up came from elsewhere.
 const ROOM_POLL: Duration = Duration::from_millis(100);
+
+/// Says how many bytes are free where a path is.
+pub(super) type SpaceProbe = Box<dyn Fn(&Path) -> Result<u64, EngineError> + Send + Sync>;
 
 /// Told once, when the background fails.
 pub type FaultHook = Box<dyn Fn(&EngineFault) + Send + Sync>;
@@ -58,6 +61,7 @@ pub(super) struct Core {
     /// After a panic the tree's locks may be poisoned.
     reads_refused: AtomicBool,
     on_fault: FaultHook,
+    free_bytes: SpaceProbe,
     out_of_space: AtomicBool,
     flushes: AtomicU64,
     compactions: AtomicU64,
@@ -72,6 +76,7 @@ impl Core {
         origin: Chain,
         signals: Signals,
         on_fault: FaultHook,
+        free_bytes: SpaceProbe,
     ) -> Result<Self, EngineError> {
         let tree = LsmTree::open(dir, &budget)?;
         let mark = match tree.get(MARK_KEY, seqno::read_below(ENGINE_LSN_MAX))? {
@@ -104,6 +109,7 @@ impl Core {
             fault: OnceLock::new(),
             reads_refused: AtomicBool::new(false),
             on_fault,
+            free_bytes,
             out_of_space: AtomicBool::new(false),
             flushes: AtomicU64::new(0),
             compactions: AtomicU64::new(0),
@@ -330,7 +336,7 @@ impl Core {
     }
 
     fn check_space(&self, needed_bytes: u64) -> Result<(), EngineError> {
-        let free_bytes = free_bytes(self.tree.dir())?;
+        let free_bytes = (self.free_bytes)(self.tree.dir())?;
         let needed_bytes = needed_bytes.saturating_add(DISK_RESERVE_BYTES);
         if free_bytes < needed_bytes {
             return Err(EngineError::OutOfSpace { path: self.tree.dir().to_owned(), needed_bytes, free_bytes });

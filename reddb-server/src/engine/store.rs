@@ -8,7 +8,8 @@ use bytes::Bytes;
 use reddb_file::{Chain, Lsn};
 
 use super::background::{Background, Signals};
-use super::core::{Core, FaultHook};
+use super::core::{Core, FaultHook, SpaceProbe};
+use super::files::free_bytes;
 use super::{
     AppliedMark, Checkpoint, Engine, EngineConfig, EngineError, EngineFault, EngineIter, EngineStats, EngineWrite,
     KeyRange, RangeDeletion, RecordWrites, Snapshot,
@@ -47,8 +48,19 @@ impl LsmEngine {
         origin: Chain,
         on_fault: FaultHook,
     ) -> Result<Self, EngineError> {
+        Self::open_on(dir, config, origin, on_fault, Box::new(free_bytes))
+    }
+
+    /// As [`open_with`](Self::open_with), on a disk whose free space is what `space` says.
+    pub(super) fn open_on(
+        dir: &Path,
+        config: EngineConfig,
+        origin: Chain,
+        on_fault: FaultHook,
+        space: SpaceProbe,
+    ) -> Result<Self, EngineError> {
         let (signals, inboxes) = Signals::new();
-        let core = Arc::new(Core::open(dir, config.budget(), origin, signals, on_fault)?);
+        let core = Arc::new(Core::open(dir, config.budget(), origin, signals, on_fault, space)?);
         let background = Background::start(&core, inboxes)?;
         Ok(Self { core, background })
     }

@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread;
 
 use super::*;
 use crate::engine::{EngineError, EngineFault};
@@ -174,6 +175,41 @@ fn a_failing_disk_is_a_fault_that_is_told_once_and_stops_writes_but_not_reads() 
     assert_eq!(engine.get_newest(b"a").unwrap().1, Some("1".into()));
     assert_eq!(entries(&engine, engine.applied().lsn).len(), 2);
     assert_eq!(told.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_full_disk_holds_writes_up_until_there_is_space_and_is_no_fault() {
+    let dir = tempfile::tempdir().unwrap();
+    let free = Arc::new(AtomicU64::new(1 << 40));
+    let probed = Arc::clone(&free);
+    let space = Box::new(move |_: &Path| Ok(probed.load(Ordering::SeqCst)));
+    let engine = LsmEngine::open_on(&dir.path().join("engine"), tiny(), origin(), Box::new(|_| {}), space).unwrap();
+    engine.apply(mark(1), &[put("a", "1")]).unwrap();
+    assert_eq!(engine.flush().unwrap(), mark(1));
+    free.store(1 << 20, Ordering::SeqCst);
+    engine.apply(mark(2), &[put("a", "2")]).unwrap();
+    let error = engine.flush().unwrap_err();
+    assert!(matches!(error, EngineError::OutOfSpace { free_bytes: 1_048_576, .. }), "{error}");
+    assert!(engine.checkpoint(&dir.path().join("checkpoint")).unwrap_err().is_out_of_space());
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut dice = Dice(43);
+            for number in 3..=5_000 {
+                engine.apply(mark(number), &[put("b", dice.bytes(1000))]).unwrap();
+            }
+        });
+        eventually("a held-up writer", || engine.stats().out_of_space);
+        let stats = engine.stats();
+        assert!(stats.memtable_bytes < 2 << 20, "{stats:?}");
+        assert_eq!(engine.get_newest(b"a").unwrap().1, Some("2".into()));
+        assert_eq!(engine.flushed(), mark(1));
+        assert!(!writer.is_finished());
+        free.store(1 << 40, Ordering::SeqCst);
+        writer.join().unwrap();
+    });
+    assert_eq!(engine.fault(), None);
+    assert_eq!(engine.close().unwrap(), mark(5_000));
+    assert!(!engine.stats().out_of_space);
 }
 
 #[test]
