@@ -3,6 +3,8 @@
 //! The writing side: a [`store`] that does not lie, the [`claim`] that fences writers, the [`ship`]ping of the log,
 //! [`snapshot`]s, restore [`points`] and the derived [`catalogue`].
 //!
+//! The reading side: an archive's [`history`] as a value, the [`plan`] of a restore, the [`restore`] itself, and [`verify`].
+//!
 //! This crate knows no engine and no server. It is handed a log ([`source::LogSource`]) and checkpoints
 //! ([`source::CheckpointSource`]), and it writes what `docs/format/archive.md` in the repository specifies.
 //!
@@ -18,12 +20,18 @@ pub mod claim;
 pub mod clock;
 pub mod codec;
 pub mod epochs;
+mod fetch;
+pub mod history;
+pub mod plan;
 pub mod points;
+pub mod progress;
 pub mod restore;
+mod segment;
 pub mod ship;
 pub mod snapshot;
 pub mod source;
 pub mod store;
+pub mod verify;
 
 #[cfg(test)]
 mod testing;

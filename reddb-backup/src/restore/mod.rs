@@ -1,5 +1,190 @@
 //! Restore: from a plan to a directory.
+//!
+//! Plan, verify what the plan uses, fetch into a staging directory beside the target, replay, compare the chain, make it
+//! all durable, rename into place. Invariants:
+//! * Nothing at the target is touched before that one rename; after any error, and after the future was dropped, nothing
+//!   is there that was not there before, and the staging directory is removed.
+//! * A sink is only handed what was proved: files with their size and digest, records of segments that were read to their
+//!   end, each continuing the chain of what was applied before it.
+//! * Where any document of the history names a chain on the way, or at the end, it is the one that the records give.
+//! * Memory is bounded: files and segments stream, records wait in chunks, in memory or in the staging directory.
 
+mod error;
+mod files;
+mod replay;
 pub mod sink;
+mod spool;
+mod stage;
 
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use reddb_file::archive::{MissingDigest, RelativePath, SnapshotManifest, SnapshotRef};
+use reddb_file::vfs::{StdVfs, Vfs};
+use reddb_file::{ClusterId, TimedMark, TimelineId};
+use serde::Serialize;
+
+pub use error::{RestoreError, RestoreErrorKind};
 pub use sink::{BaseMark, RestoreSink, RestoredMark, StagedDirectory};
+
+use crate::history::Snapshot;
+use crate::plan::Plan;
+use crate::progress::{Meter, Phase, Progress, Silent};
+use crate::store::Store;
+use replay::{Applied, Replay};
+use stage::Staging;
+
+/// Where a restore goes, and what it may rely on.
+#[derive(Clone)]
+pub struct RestoreOptions {
+    /// The directory to make. It must not exist, or be empty.
+    pub into: PathBuf,
+    /// Where the snapshot's files belong below it. Default `engine`.
+    pub base_folder: RelativePath,
+    /// Whether documents without a digest may be used; the report names them. Default: they may not.
+    pub missing_digest: MissingDigest,
+    /// The file system. Default: the machine's.
+    pub vfs: Arc<dyn Vfs>,
+    /// Is told how far it has come. Default: nobody.
+    pub progress: Arc<dyn Progress>,
+}
+
+impl RestoreOptions {
+    /// Restores into `into`, with every default.
+    #[must_use]
+    pub fn new(into: impl Into<PathBuf>) -> Self {
+        Self {
+            into: into.into(),
+            base_folder: RelativePath::new("engine").expect("it is one plain component"),
+            missing_digest: MissingDigest::Refuse,
+            vfs: StdVfs::shared(),
+            progress: Silent::shared(),
+        }
+    }
+}
+
+/// What was restored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RestoreReport {
+    /// The directory.
+    pub into: PathBuf,
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The timeline whose history was restored.
+    pub timeline: TimelineId,
+    /// The timeline that owns the last record: what follows forks from it.
+    pub forks_from: TimelineId,
+    /// The last record: its LSN, the chain after it, its time.
+    pub mark: TimedMark,
+    /// The snapshot it started from.
+    pub snapshot: SnapshotRef,
+    /// How many files the snapshot had.
+    pub files: u64,
+    /// Their bytes.
+    pub file_bytes: u64,
+    /// How many records were replayed.
+    pub records: u64,
+    /// Their encoded bytes.
+    pub record_bytes: u64,
+    /// How many segments they came from.
+    pub segments: u64,
+    /// The stored bytes that were fetched.
+    pub fetched_bytes: u64,
+    /// Documents without a digest that it rests on. Empty unless that was allowed.
+    pub unverified: Vec<String>,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+}
+
+/// Tells the threads that the future was dropped.
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Carries a plan out. Gives the sink back with the report.
+///
+/// The target appears whole or not at all. Dropping the future stops the restore.
+///
+/// # Errors
+/// Any [`RestoreError`], and nothing is at the target.
+pub async fn restore<S: RestoreSink>(
+    store: &Store,
+    plan: Plan,
+    options: RestoreOptions,
+    sink: S,
+) -> Result<(RestoreReport, S), RestoreError> {
+    let started = Instant::now();
+    let received_before = store.requests().bytes_received;
+    if options.missing_digest == MissingDigest::Refuse && !plan.unverified.is_empty() {
+        return Err(RestoreError::Unverified { keys: plan.unverified });
+    }
+    let staging = Arc::new(Staging::create(Arc::clone(&options.vfs), &options.into)?);
+    let plan = Arc::new(plan);
+    let (applied, sink) = match build(store, &plan, &options, &staging, sink).await {
+        Ok(built) => built,
+        Err(error) => {
+            staging.discard();
+            return Err(error);
+        }
+    };
+    let report = RestoreReport {
+        into: options.into,
+        cluster: plan.cluster,
+        timeline: plan.timeline,
+        forks_from: applied.end.timeline,
+        mark: applied.end.mark,
+        snapshot: plan.snapshot.reference(),
+        files: plan.snapshot.file_count,
+        file_bytes: plan.snapshot.total_bytes,
+        records: applied.records,
+        record_bytes: applied.record_bytes,
+        segments: plan.segments.len() as u64,
+        fetched_bytes: store.requests().bytes_received.saturating_sub(received_before),
+        unverified: plan.unverified.clone(),
+        duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+    };
+    Ok((report, sink))
+}
+
+/// Builds the directory and publishes it.
+async fn build<S: RestoreSink>(
+    store: &Store,
+    plan: &Arc<Plan>,
+    options: &RestoreOptions,
+    staging: &Arc<Staging>,
+    sink: S,
+) -> Result<(Applied, S), RestoreError> {
+    let manifest = manifest_of(store, plan, options.missing_digest).await?;
+    let files = Meter::new(&options.progress, Phase::Files);
+    files::place(store, &manifest, staging, staging.directory(&options.base_folder).base(), &files).await?;
+    drop(manifest);
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let guard = CancelOnDrop(Arc::clone(&cancelled));
+    let replay = Replay {
+        plan: Arc::clone(plan),
+        staging: Arc::clone(staging),
+        base_folder: options.base_folder.clone(),
+        cancelled,
+        segments: Meter::new(&options.progress, Phase::Segments),
+        sync: Meter::new(&options.progress, Phase::Sync),
+    };
+    let built = replay::run(store, replay, sink).await;
+    drop(guard);
+    built
+}
+
+/// The manifest that the plan was made with.
+async fn manifest_of(store: &Store, plan: &Plan, missing: MissingDigest) -> Result<SnapshotManifest, RestoreError> {
+    let key = plan.snapshot.reference().key();
+    let manifest: SnapshotManifest = store.get_document(&key, missing).await?.document;
+    if manifest.cluster != plan.cluster || Snapshot::from(&manifest) != plan.snapshot {
+        return Err(RestoreError::ManifestChanged { key: key.to_string() });
+    }
+    Ok(manifest)
+}

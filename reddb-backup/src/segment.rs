@@ -1,0 +1,121 @@
+//! Reading one stored segment to its end, and proving it: the one place where a reader believes an archived record.
+//!
+//! A segment is proved when the object has the declared size and SHA-256, is one compressed frame, its header says what
+//! the sidecar says, its records have consecutive LSNs and times that never go back, and their chain leads from the
+//! sidecar's chain before to its chain after. Records are handed out while that is being found out; nothing may be done
+//! with them that cannot be taken back before [`read_segment`] has returned `Ok`.
+
+use reddb_file::archive::{SegmentDecoder, SegmentError, SegmentHeader, SegmentSidecar};
+use reddb_file::{Chain, Record};
+
+use crate::codec::decode_segment;
+use crate::fetch::{FetchError, ObjectReader};
+
+/// A segment that is not what its sidecar says.
+#[derive(Debug, thiserror::Error)]
+pub enum SegmentFault {
+    /// The object is absent, damaged, or the store does not give it.
+    #[error(transparent)]
+    Object(#[from] FetchError),
+    /// The object is what was stored, and that is no segment.
+    #[error("{key}: {source}")]
+    Decode {
+        /// The object.
+        key: String,
+        /// What is wrong.
+        source: SegmentError,
+    },
+    /// The segment and its sidecar do not say the same.
+    #[error("{key}: its sidecar says {field} {declared}, the segment has {found}")]
+    Sidecar {
+        /// The object.
+        key: String,
+        /// What is compared.
+        field: &'static str,
+        /// What the sidecar says.
+        declared: String,
+        /// What the segment has.
+        found: String,
+    },
+}
+
+/// What a reader of records may answer.
+pub(crate) type Visit<'a, E> = dyn FnMut(&Record, Chain) -> Result<(), E> + 'a;
+
+/// Why a segment was not read to its end.
+#[derive(Debug)]
+pub(crate) enum ReadSegmentError<E> {
+    /// The segment is at fault.
+    Fault(SegmentFault),
+    /// The visitor refused a record.
+    Refused(E),
+}
+
+impl<E> From<SegmentFault> for ReadSegmentError<E> {
+    fn from(fault: SegmentFault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// Reads the segment that `sidecar` describes from its beginning to its end. `visit` gets each record and the chain after
+/// it. Blocks.
+pub(crate) fn read_segment<E>(
+    key: &str,
+    mut object: ObjectReader,
+    sidecar: &SegmentSidecar,
+    visit: &mut Visit<'_, E>,
+) -> Result<(), ReadSegmentError<E>> {
+    let read = read_records(key, &mut object, sidecar, visit);
+    if let Err(refused @ ReadSegmentError::Refused(_)) = read {
+        return Err(refused);
+    }
+    // A wrong digest explains whatever else is wrong, so it is said first.
+    object.finish(sidecar.stored_sha256).map_err(SegmentFault::from)?;
+    read
+}
+
+fn read_records<E>(
+    key: &str,
+    object: &mut ObjectReader,
+    sidecar: &SegmentSidecar,
+    visit: &mut Visit<'_, E>,
+) -> Result<(), ReadSegmentError<E>> {
+    let decode = |source| SegmentFault::Decode { key: key.to_owned(), source };
+    let mut decoder: SegmentDecoder<_> = decode_segment(object).map_err(decode)?;
+    check_header(key, decoder.header(), sidecar)?;
+    let mut first_time_ms = None;
+    let mut last_time_ms = None;
+    while let Some(record) = decoder.next_record().map_err(decode)? {
+        first_time_ms.get_or_insert(record.time_ms);
+        last_time_ms = Some(record.time_ms);
+        visit(&record, decoder.chain()).map_err(ReadSegmentError::Refused)?;
+    }
+    check(key, "first_time_ms", Some(sidecar.first_time_ms), first_time_ms)?;
+    check(key, "last_time_ms", Some(sidecar.last_time_ms), last_time_ms)?;
+    Ok(())
+}
+
+fn check_header(key: &str, header: &SegmentHeader, sidecar: &SegmentSidecar) -> Result<(), SegmentFault> {
+    let plain_bytes = header.record_bytes.saturating_add(reddb_file::archive::segment::SEGMENT_HEADER_BYTES as u64);
+    check(key, "cluster", sidecar.cluster, header.cluster)?;
+    check(key, "timeline", sidecar.timeline, header.timeline)?;
+    check(key, "epoch", sidecar.epoch, header.epoch)?;
+    check(key, "first_lsn", sidecar.first_lsn, header.first_lsn)?;
+    check(key, "last_lsn", sidecar.last_lsn, header.last_lsn)?;
+    check(key, "plain_bytes", sidecar.plain_bytes, plain_bytes)?;
+    check(key, "chain_before", sidecar.chain_before, header.chain_before)?;
+    check(key, "chain_after", sidecar.chain_after, header.chain_after)
+}
+
+fn check<T: PartialEq + std::fmt::Debug>(
+    key: &str,
+    field: &'static str,
+    declared: T,
+    found: T,
+) -> Result<(), SegmentFault> {
+    if declared == found {
+        return Ok(());
+    }
+    let (declared, found) = (format!("{declared:?}"), format!("{found:?}"));
+    Err(SegmentFault::Sidecar { key: key.to_owned(), field, declared, found })
+}
