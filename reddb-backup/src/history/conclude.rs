@@ -142,17 +142,17 @@ impl History {
     fn check_heads(&mut self) {
         let mut shipped: BTreeSet<Epoch> = self.segments.values().flatten().map(|segment| segment.epoch).collect();
         shipped.extend(self.snapshots.values().flatten().map(|snapshot| snapshot.epoch));
-        let newest = self.epochs.newest().map(|(epoch, _)| epoch);
         let mut newest_head = None;
         for (epoch, documents) in &self.contents.epochs {
             match &documents.head {
                 Slot::Present(head) => newest_head = Some((*epoch, head)),
                 Slot::Absent if shipped.contains(epoch) => {
                     let detail = "the epoch shipped, and its head is not there: a lost tail could not be seen";
-                    let fault = Fault::new(FaultKind::ObjectMissing, ArchiveKey::EpochHead(*epoch), detail);
-                    // The newest epoch's first shipment may be going on.
-                    let list = if Some(*epoch) == newest { &mut self.notices } else { &mut self.faults };
-                    list.push(fault);
+                    self.faults.push(Fault::new(FaultKind::ObjectMissing, ArchiveKey::EpochHead(*epoch), detail));
+                }
+                Slot::Absent if self.epochs.has_begun(*epoch) => {
+                    let detail = "the epoch began, and nothing of it is here: its writer stopped at once";
+                    self.notices.push(Fault::new(FaultKind::Unfinished, ArchiveKey::EpochHead(*epoch), detail));
                 }
                 Slot::Absent | Slot::Damaged => {}
             }

@@ -81,6 +81,12 @@ impl Epochs {
         self.begun.iter().map(|(epoch, begins)| (*epoch, *begins))
     }
 
+    /// Whether `epoch` began.
+    #[must_use]
+    pub fn has_begun(&self, epoch: Epoch) -> bool {
+        self.begun.contains_key(&epoch)
+    }
+
     /// Whether `epoch` began on `timeline`: only then may it have shipped anything of it.
     #[must_use]
     pub fn has_begun_on(&self, epoch: Epoch, timeline: TimelineId) -> bool {

@@ -78,7 +78,7 @@ pub enum RestoreError {
         /// The file's path.
         path: String,
         /// What is wrong.
-        source: FetchError,
+        source: Box<FetchError>,
     },
     /// A segment.
     #[error("LSNs {first_lsn} to {last_lsn}: {source}")]
