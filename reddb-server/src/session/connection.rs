@@ -45,9 +45,6 @@ const READ_BYTES_MAX: usize = 64 * 1024;
 /// A buffer that is larger is given back when it is empty.
 const BUFFER_BYTES_KEPT: usize = 1024;
 
-/// Who takes nothing of an answer for so long is disconnected.
-const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
-
 /// A batch's reads may hold up a network thread for so long before the rest moves off it.
 const INLINE_READS_MAX: Duration = Duration::from_micros(500);
 
@@ -346,6 +343,9 @@ impl Connection {
                 self.wait(timeout).await?;
                 Reply::Int(0)
             }
+            Later::Save if db.status().archive.snapshot_running => {
+                Reply::Error(CommandError::fixed("ERR Background save already in progress"))
+            }
             Later::Save => db.backup("save").await.map_or_else(Reply::Error, |_| Reply::Ok),
             Later::Digest => match tokio::task::spawn_blocking(move || db.digest()).await {
                 Ok(Ok((lsn, digest))) => {
@@ -555,7 +555,7 @@ impl Connection {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    match tokio::time::timeout(WRITE_STALL_MAX, self.stream.writable()).await {
+                    match tokio::time::timeout(self.session.shared.write_stall_max, self.stream.writable()).await {
                         Ok(writable) => writable?,
                         Err(_) => return Err(Hangup::Stalled),
                     }

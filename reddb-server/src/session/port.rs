@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -34,6 +35,8 @@ pub struct PortConfig {
     pub clients_max: u32,
     /// After how long an idle client is disconnected; zero for never.
     pub idle_timeout_s: u32,
+    /// Who takes nothing of an answer for so long is disconnected.
+    pub write_stall_max: Duration,
     /// The password of the user `default`; `None` for none.
     pub password: Option<String>,
 }
@@ -44,6 +47,7 @@ impl Default for PortConfig {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 6379))],
             clients_max: 10_000,
             idle_timeout_s: 0,
+            write_stall_max: Duration::from_secs(60),
             password: None,
         }
     }
@@ -77,6 +81,7 @@ impl Port {
     /// # Errors
     /// [`PortError`].
     pub async fn open(config: PortConfig, db: Database) -> Result<Self, PortError> {
+        raise_descriptor_limit(config.clients_max);
         let mut listeners = Vec::new();
         for address in &config.listen {
             let failed = |source| PortError::Listen { address: *address, source };
@@ -93,7 +98,7 @@ impl Port {
         settings.preset("bind", addresses.iter().map(|address| address.ip().to_string()).collect::<Vec<_>>().join(" "));
         settings.preset("dir", db.config().dir.display().to_string());
         settings.preset("requirepass", config.password.unwrap_or_default());
-        let shared = Arc::new(Shared::new(db, settings, addresses));
+        let shared = Arc::new(Shared::new(db, settings, addresses, config.write_stall_max));
         let mut tasks = vec![tokio::spawn(tick(Arc::clone(&shared)))];
         tasks.extend(listeners.into_iter().map(|(_, listener)| tokio::spawn(accept(listener, Arc::clone(&shared)))));
         Ok(Self { shared, tasks })
@@ -148,6 +153,24 @@ impl Drop for Port {
             self.stop();
             self.shared.clients.list().iter().for_each(|client| client.kill());
         }
+    }
+}
+
+/// Descriptors that the process needs beside those of its clients.
+const DESCRIPTORS_RESERVED: u64 = 4096;
+
+/// Lets the process open a socket for each client, as far as the system allows.
+fn raise_descriptor_limit(clients_max: u32) {
+    let wanted = u64::from(clients_max) + DESCRIPTORS_RESERVED;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let allowed = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(allowed), maximum: limit.maximum });
+    if allowed < wanted || raised.is_err() {
+        let hint = "raise the limit of open files (ulimit -n) or lower --maxclients";
+        tracing::warn!(allowed, wanted, hint, "fewer files may be open than so many clients need");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::clients::Clients;
 use super::pause::Pause;
@@ -27,6 +27,8 @@ pub struct Shared {
     pub started: Instant,
     /// Names this run of the process: 40 hex digits.
     pub run_id: String,
+    /// Who takes nothing of an answer for so long is disconnected.
+    pub write_stall_max: Duration,
     /// Where it listens.
     pub listening: Vec<SocketAddr>,
     /// No further commands are carried out.
@@ -36,7 +38,7 @@ pub struct Shared {
 impl Shared {
     /// The services of a port that listens at these addresses.
     #[must_use]
-    pub fn new(db: Database, settings: Settings, listening: Vec<SocketAddr>) -> Self {
+    pub fn new(db: Database, settings: Settings, listening: Vec<SocketAddr>, write_stall_max: Duration) -> Self {
         let run_id = rand::random::<[u8; 20]>().iter().map(|byte| format!("{byte:02x}")).collect();
         Self {
             db,
@@ -46,6 +48,7 @@ impl Shared {
             pause: Pause::default(),
             started: Instant::now(),
             run_id,
+            write_stall_max,
             listening,
             stopping: AtomicBool::new(false),
         }
