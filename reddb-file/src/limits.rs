@@ -51,6 +51,10 @@ pub const ARCHIVE_CATALOGUE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// The most files in one snapshot.
 pub const ARCHIVE_SNAPSHOT_FILES_MAX: usize = 250_000;
 
-/// The most plain record bytes in one archived segment, where it holds more than one record. A single record that is
-/// larger has a segment to itself.
-pub const ARCHIVE_SEGMENT_PLAIN_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// The most record bytes in one archived segment that holds more than one record. A single record that is larger has a
+/// segment to itself.
+pub const ARCHIVE_SEGMENT_RECORD_BYTES_MAX: u32 = 64 * 1024 * 1024;
+
+/// The most bytes of an archived segment as stored: the largest record, the header, and what a compressor may add to what it
+/// cannot compress.
+pub const ARCHIVE_SEGMENT_STORED_BYTES_MAX: u64 = RECORD_BYTES_MAX as u64 + 4 * 1024 * 1024;

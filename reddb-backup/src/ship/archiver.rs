@@ -10,6 +10,7 @@ use std::sync::Arc;
 use reddb_file::Epoch;
 use reddb_file::Lsn;
 use reddb_file::archive::ArchiveKey;
+use reddb_file::limits::ARCHIVE_SEGMENT_RECORD_BYTES_MAX;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
@@ -99,7 +100,7 @@ impl Archiver {
                 cluster: claim.cluster,
                 timeline: claim.timeline,
                 epoch: claim.epoch,
-                plain_bytes_max: settings.segment_plain_bytes_max,
+                plain_bytes_max: settings.segment_plain_bytes_max.min(ARCHIVE_SEGMENT_RECORD_BYTES_MAX.into()),
                 level: settings.level,
             },
             head: HeadKeeper::new(store.clone(), claim.first_head(now_ms)),

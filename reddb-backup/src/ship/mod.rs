@@ -43,7 +43,8 @@ pub struct ArchiverSettings {
     pub interval: Duration,
     /// How often the head is written where there is nothing to ship. Default 10 s.
     pub beat_interval: Duration,
-    /// The most plain record bytes of a segment; a larger single record has one to itself. Default 8 MiB.
+    /// The most plain record bytes of a segment; a larger single record has one to itself. Default 8 MiB, at most
+    /// 64 MiB.
     pub segment_plain_bytes_max: u64,
     /// How hard zstd tries. Default 3.
     pub level: CompressionLevel,

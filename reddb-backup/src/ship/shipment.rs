@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use reddb_file::archive::{ArchiveKey, MissingDigest, RecordRun, SegmentSidecar, sealed};
+use reddb_file::limits::ARCHIVE_SEGMENT_STORED_BYTES_MAX;
 use reddb_file::mark::TimedMark;
 use reddb_file::{ClusterId, Epoch, Lsn, TimelineId};
 use tokio::task::JoinHandle;
@@ -98,9 +99,7 @@ impl Shipping {
     /// The sidecar of a segment that is in the archive already, in other bytes: legal if and only if it holds the same
     /// records.
     async fn adopt(self, store: &Store, key: &ArchiveKey, run: &RecordRun) -> Result<SegmentSidecar, ShipError> {
-        // The same records cannot need more room than this, however they are compressed.
-        let bytes_max = run.bytes().len() as u64 * 2 + 64 * 1024;
-        let object = store.get_bounded(key, bytes_max).await?;
+        let object = store.get_bounded(key, ARCHIVE_SEGMENT_STORED_BYTES_MAX).await?;
         let expected = run.header(self.cluster, self.timeline, self.epoch);
         let compare = {
             let object = object.clone();

@@ -1,6 +1,7 @@
 //! [`Store`]: the requests themselves.
 
 use std::fmt;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,13 +10,17 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path as ObjectPath;
 use object_store::{
-    GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload,
+    GetOptions, GetRange, GetResult, GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode,
+    PutOptions, PutPayload,
 };
 use reddb_file::archive::{ArchiveKey, Document, DocumentError, MissingDigest, Opened, sealed};
 
 use super::error::{Answer, Operation, StoreError, classify, give_up};
 use super::local::LocalRoot;
 use super::retry::RetryPolicy;
+
+/// How much of a local file is read at once.
+const FILE_CHUNK_BYTES: u64 = 1024 * 1024;
 
 /// How a create-only write succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,7 +205,7 @@ impl Store {
         if expected_bytes > bytes_max {
             return Err(StoreError::TooLarge { key: key.into(), bytes: expected_bytes, limit_bytes: bytes_max });
         }
-        let mut chunks = found.into_stream();
+        let mut chunks = chunks_of(found);
         let mut bytes = BytesMut::new();
         loop {
             match chunks.try_next().await {
@@ -246,7 +251,7 @@ impl Store {
             let expected_bytes = object_bytes.saturating_sub(offset);
             return Err(StoreError::Length { key, expected_bytes, got_bytes });
         }
-        let chunks = counted(key, object_bytes - offset, found.into_stream(), Arc::clone(&self.counters));
+        let chunks = counted(key, object_bytes - offset, chunks_of(found), Arc::clone(&self.counters));
         Ok(ObjectStream { object_bytes, chunks })
     }
 
@@ -480,6 +485,34 @@ pub enum ReadError {
         /// What is wrong.
         source: DocumentError,
     },
+}
+
+/// The object's bytes. A local file is read in pieces of [`FILE_CHUNK_BYTES`]: each costs a hop to a thread that may block,
+/// and the store's own pieces of 8 KiB make too many of them.
+fn chunks_of(found: GetResult) -> BoxStream<'static, Result<Bytes, object_store::Error>> {
+    let range = found.range.clone();
+    match found.payload {
+        GetResultPayload::File(file, _) => {
+            let state = Some((file, range.start, range.end));
+            futures_util::stream::try_unfold(state, |state| async move {
+                let Some((mut file, start, end)) = state.filter(|(_, start, end)| start < end) else { return Ok(None) };
+                let read = tokio::task::spawn_blocking(move || {
+                    let mut piece = Vec::new();
+                    file.seek(SeekFrom::Start(start))?;
+                    (&mut file).take((end - start).min(FILE_CHUNK_BYTES)).read_to_end(&mut piece)?;
+                    io::Result::Ok((file, piece))
+                });
+                let (file, piece) = read
+                    .await?
+                    .map_err(|source| object_store::Error::Generic { store: "file", source: source.into() })?;
+                // A file that became shorter ends here; whoever counts sees it.
+                let next = (!piece.is_empty()).then_some((file, start + piece.len() as u64, end));
+                Ok(next.map(|next| (Bytes::from(piece), Some(next))))
+            })
+            .boxed()
+        }
+        GetResultPayload::Stream(chunks) => chunks,
+    }
 }
 
 /// Ends with an error where the bytes are not as many as they should be.

@@ -13,10 +13,12 @@ use super::digest::Sha256Digest;
 use super::layout::{ArchiveKey, SegmentName};
 use super::name::{PointName, RelativePath, Text};
 use super::sealed::Document;
+use super::segment::SEGMENT_HEADER_BYTES;
 use crate::chain::Chain;
 use crate::ids::{ClusterId, Epoch, Lsn, NodeId, TimelineId};
 use crate::limits::{
-    ARCHIVE_CATALOGUE_BYTES_MAX, ARCHIVE_DOCUMENT_BYTES_MAX, ARCHIVE_MANIFEST_BYTES_MAX, ARCHIVE_SNAPSHOT_FILES_MAX,
+    ARCHIVE_CATALOGUE_BYTES_MAX, ARCHIVE_DOCUMENT_BYTES_MAX, ARCHIVE_MANIFEST_BYTES_MAX,
+    ARCHIVE_SEGMENT_STORED_BYTES_MAX, ARCHIVE_SNAPSHOT_FILES_MAX, RECORD_BYTES_MAX,
 };
 use crate::mark::TimedMark;
 
@@ -330,6 +332,9 @@ impl Document for SegmentSidecar {
         ensure(self.first_time_ms <= self.last_time_ms, "first_time_ms is beyond last_time_ms")?;
         let before = self.first_lsn.prev().unwrap_or(Lsn::ZERO);
         ensure(self.record_count == self.last_lsn.records_since(before), "record_count does not fit the LSNs")?;
+        let plain_max = SEGMENT_HEADER_BYTES as u64 + u64::from(RECORD_BYTES_MAX);
+        ensure(self.plain_bytes <= plain_max, "plain_bytes is more than a segment may hold")?;
+        ensure(self.stored_bytes <= ARCHIVE_SEGMENT_STORED_BYTES_MAX, "stored_bytes is more than a segment may hold")?;
         ensure(self.chain_before != self.chain_after, "chain_before and chain_after are the same")
     }
 }

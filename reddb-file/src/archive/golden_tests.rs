@@ -22,8 +22,8 @@ fn sidecar() -> SegmentSidecar {
         first_time_ms: 0,
         last_time_ms: u64::MAX,
         record_count: u64::MAX,
-        plain_bytes: u64::MAX,
-        stored_bytes: u64::MAX,
+        plain_bytes: 132 + u64::from(crate::limits::RECORD_BYTES_MAX),
+        stored_bytes: crate::limits::ARCHIVE_SEGMENT_STORED_BYTES_MAX,
         stored_sha256: Sha256Digest::of(b"stored"),
         chain_before: Chain::genesis(cluster()),
         chain_after: Chain::genesis(cluster()).extend(b"x"),
@@ -139,6 +139,25 @@ fn the_largest_numbers_survive_json() {
         clock_offset_ms: i64::MIN,
     };
     assert_eq!(reread(&timeline), timeline);
+}
+
+#[test]
+fn a_sidecar_beyond_the_limits_is_neither_written_nor_read() {
+    let refused = |change: fn(&mut SegmentSidecar)| {
+        let mut bad = sidecar();
+        change(&mut bad);
+        let bytes = sealed_body(SegmentSidecar::FORMAT, &serde_json::to_string(&bad).unwrap());
+        sealed::encode(&bad).is_err() && sealed::decode::<SegmentSidecar>(&bytes, MissingDigest::Refuse).is_err()
+    };
+    assert!(!refused(|_| ()));
+    assert!(refused(|bad| bad.plain_bytes += 1));
+    assert!(refused(|bad| bad.stored_bytes += 1));
+    assert!(refused(|bad| bad.record_count -= 1));
+    assert!(refused(|bad| bad.first_lsn = Lsn::ZERO));
+    assert!(refused(|bad| (bad.first_time_ms, bad.last_time_ms) = (2, 1)));
+    assert!(refused(|bad| bad.epoch = Epoch::ZERO));
+    assert!(refused(|bad| bad.timeline = TimelineId::new(0)));
+    assert!(refused(|bad| bad.chain_after = bad.chain_before));
 }
 
 #[test]

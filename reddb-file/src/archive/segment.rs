@@ -26,7 +26,9 @@ use bytes::Bytes;
 use crate::chain::Chain;
 use crate::fields::Fields;
 use crate::ids::{ClusterId, Epoch, Lsn, TimelineId};
-use crate::limits::{RECORD_HEADER_BYTES, RECORD_PAYLOAD_BYTES_MAX};
+use crate::limits::{
+    ARCHIVE_SEGMENT_RECORD_BYTES_MAX, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RECORD_PAYLOAD_BYTES_MAX,
+};
 use crate::record::{Record, RecordError, RecordView};
 
 /// The first bytes of an archived segment's plain form.
@@ -147,6 +149,14 @@ pub enum SegmentError {
     /// No records.
     #[error("a segment holds at least one record")]
     Empty,
+    /// More records than one segment may hold.
+    #[error(
+        "{record_bytes} bytes of records; a segment with more than one holds at most {ARCHIVE_SEGMENT_RECORD_BYTES_MAX}"
+    )]
+    TooLarge {
+        /// Their size.
+        record_bytes: u64,
+    },
 }
 
 impl SegmentHeader {
@@ -218,8 +228,16 @@ impl SegmentHeader {
         if least.is_none_or(|least| self.record_bytes < least) {
             return Err("it declares fewer record bytes than its records need");
         }
+        if self.record_bytes > record_bytes_max(self.first_lsn, self.last_lsn) {
+            return Err("it declares more record bytes than a segment may hold");
+        }
         Ok(())
     }
+}
+
+/// What a segment with these records may hold, in bytes.
+fn record_bytes_max(first_lsn: Lsn, last_lsn: Lsn) -> u64 {
+    if first_lsn == last_lsn { RECORD_BYTES_MAX.into() } else { ARCHIVE_SEGMENT_RECORD_BYTES_MAX.into() }
 }
 
 /// A run of consecutive records and what it proves. Made only by [`RecordRun::scan`], so its claims hold.
@@ -238,7 +256,8 @@ impl RecordRun {
     /// Checks encoded records: consecutive from the record after `before`, times never going back; computes the chain.
     ///
     /// # Errors
-    /// [`SegmentError::Empty`], [`SegmentError::Record`], [`SegmentError::Lsn`], [`SegmentError::Time`].
+    /// [`SegmentError::Empty`], [`SegmentError::Record`], [`SegmentError::Lsn`], [`SegmentError::Time`],
+    /// [`SegmentError::TooLarge`].
     pub fn scan(before: Lsn, chain_before: Chain, bytes: Bytes) -> Result<Self, SegmentError> {
         let mut walk = Walk { lsn: before, time_ms: 0, chain: chain_before };
         let mut rest: &[u8] = &bytes;
@@ -250,6 +269,10 @@ impl RecordRun {
             rest = &rest[view.bytes.len()..];
         }
         let (first_lsn, first_time_ms) = first.ok_or(SegmentError::Empty)?;
+        let record_bytes = bytes.len() as u64;
+        if record_bytes > record_bytes_max(first_lsn, walk.lsn) {
+            return Err(SegmentError::TooLarge { record_bytes });
+        }
         Ok(Self {
             first_lsn,
             last_lsn: walk.lsn,
