@@ -34,4 +34,4 @@ pub mod store;
 pub mod verify;
 
 #[cfg(test)]
-mod testing;
+mod tests;

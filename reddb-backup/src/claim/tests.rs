@@ -9,7 +9,7 @@ use super::*;
 use crate::codec::{CompressionLevel, encode_segment};
 use crate::source::LogSource as _;
 use crate::store::fault::Op;
-use crate::testing::{CLUSTER, Journal, TestClock, faulty_store, watch};
+use crate::tests::{CLUSTER, Journal, TestClock, faulty_store, watch};
 
 async fn claim_as(store: &Store, journal: &Journal, takeover: Takeover) -> Result<Claim, ClaimError> {
     let claimant = Claimant { takeover, ..journal.claimant() };
@@ -175,6 +175,7 @@ async fn a_live_holder_is_not_pushed_aside_unless_an_operator_says_so() {
                 head.beat += 1;
                 let bytes = sealed::encode(&head).unwrap();
                 store.put_overwrite(&ArchiveKey::EpochHead(head.epoch), bytes.into()).await.unwrap();
+                // Sleep: a holder beats at its own pace.
                 tokio::time::sleep(std::time::Duration::from_millis(2)).await;
             }
         })

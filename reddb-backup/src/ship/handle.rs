@@ -68,7 +68,7 @@ pub(super) struct Shutdown {
     pub(super) reply: Option<oneshot::Sender<ShutdownReport>>,
 }
 
-/// Talks to an [`Archiver`]. Clones talk to the same one.
+/// Talks to an [`Archiver`](super::Archiver). Clones talk to the same one.
 #[derive(Clone)]
 pub struct ArchiverHandle {
     pub(super) sender: mpsc::Sender<Message>,

@@ -23,7 +23,7 @@ use crate::snapshot::{ProgressFn, SnapshotError};
 use crate::source::LogSource;
 use crate::store::fault::Op;
 use crate::store::{OpenMode, Store, StoreSettings};
-use crate::testing::{CLUSTER, Journal, TestClock, faulty_store, watch};
+use crate::tests::{CLUSTER, Journal, TestClock, faulty_store, until, watch};
 
 struct Running {
     handle: ArchiverHandle,
@@ -197,12 +197,12 @@ async fn an_idle_archiver_beats_and_moves_complete_until() {
     let first = head(&store, running.claim.epoch).await;
     assert_eq!(first.complete_until_ms, journal.durable().time_ms);
     loop {
-        tokio::time::sleep(Duration::from_millis(5)).await;
         let later = head(&store, running.claim.epoch).await;
         if later.beat > first.beat + 1 {
             assert_eq!((later.archived, later.holder), (first.archived, HolderState::Active));
             break;
         }
+        tokio::task::yield_now().await;
     }
 }
 
@@ -217,9 +217,7 @@ async fn while_the_store_is_down_nothing_is_lost_and_it_catches_up_by_itself() {
         let handle = running.handle.clone();
         async move { handle.ship_now().await }
     });
-    while !matches!(running.handle.status().state, ArchiverState::Retrying { failures, .. } if failures > 3) {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until(|| matches!(running.handle.status().state, ArchiverState::Retrying { failures, .. } if failures > 3)).await;
     let status = running.handle.status();
     assert_eq!((status.lag_records, journal.local_archived().lsn), (50, Lsn::ZERO));
     assert!(status.last_error.unwrap().contains("offline"));
@@ -406,17 +404,13 @@ async fn one_snapshot_runs_at_a_time_and_the_second_caller_is_told_which() {
         let handle = running.handle.clone();
         async move { handle.snapshot(text("first"), silent()).await }
     });
-    while running.handle.status().snapshot.is_none_or(|snapshot| snapshot.done_bytes == 0) {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until(|| running.handle.status().snapshot.is_some_and(|snapshot| snapshot.done_bytes > 0)).await;
     let busy = running.handle.snapshot(text("second"), silent()).await.unwrap_err();
     let id = running.handle.status().snapshot.unwrap().id;
     assert!(matches!(&busy, HandleError::Snapshot(SnapshotError::Busy(running)) if running.id == id), "{busy}");
     // Shipping goes on beside it.
     journal.append(5);
-    while running.handle.status().archived.lsn < Lsn::new(10) {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until(|| running.handle.status().archived.lsn >= Lsn::new(10)).await;
     faults.heal();
     assert_eq!(first.await.unwrap().unwrap().id, id);
     assert!(running.handle.status().snapshot.is_none());
@@ -442,9 +436,7 @@ async fn a_snapshot_that_is_given_up_leaves_no_manifest_and_no_files() {
     assert!(matches!(error, HandleError::Snapshot(SnapshotError::Ended)), "{error}");
     assert!(store.list(SNAPSHOTS_PREFIX).await.unwrap().is_empty());
     let staging = running.staging.path().join("staging");
-    while std::fs::read_dir(&staging).unwrap().next().is_some() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until(|| std::fs::read_dir(&staging).unwrap().next().is_none()).await;
 }
 
 #[tokio::test]
@@ -546,9 +538,7 @@ async fn records_that_do_not_fit_the_logs_own_chain_are_not_shipped() {
         clock: Arc::new(TestClock::default()),
         settings: fast(staging.path()),
     });
-    while handle.status().last_error.is_none() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until(|| handle.status().last_error.is_some()).await;
     assert!(handle.status().last_error.unwrap().contains("check the local disk"));
     assert!(store.list(WAL_PREFIX).await.unwrap().is_empty());
 }
@@ -586,9 +576,7 @@ async fn a_segment_of_other_records_is_a_conflict_and_nothing_is_overwritten() {
     put_segment(&store, &other, &claim, 3).await;
     let before = store.list(WAL_PREFIX).await.unwrap();
     let (handle, _task) = start_with(&store, &journal, claim, staged.path());
-    while handle.status().last_error.is_none() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until(|| handle.status().last_error.is_some()).await;
     assert!(handle.status().last_error.unwrap().contains("other content"));
     assert_eq!(store.list(WAL_PREFIX).await.unwrap(), before);
     assert_eq!(journal.local_archived().lsn, Lsn::ZERO);
@@ -620,7 +608,7 @@ async fn a_local_directory_holds_an_archive() {
 
 #[tokio::test]
 async fn an_s3_service_holds_an_archive() {
-    let Some(store) = crate::testing::s3_store() else { return };
+    let Some(store) = crate::tests::s3_store() else { return };
     store.probe().await.unwrap();
     let journal = Journal::new(1);
     whole_story(&store, &journal).await;

@@ -45,7 +45,7 @@ async fn a_local_directory_conforms() {
 
 #[tokio::test]
 async fn s3_conforms() {
-    let Some(store) = crate::testing::s3_store() else { return };
+    let Some(store) = crate::tests::s3_store() else { return };
     conformance::run(&store).await.unwrap();
 }
 

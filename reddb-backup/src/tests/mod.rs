@@ -37,6 +37,14 @@ pub(crate) fn faulty_store() -> (Store, Faults) {
     (Store::new(Arc::new(faulty), "", "test").with_retry(RetryPolicy::once()), faults)
 }
 
+/// Returns once `condition` holds. Never gives up: a test that hangs here says where.
+pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
+    while !condition() {
+        // Sleep: the condition is another task's doing and nothing announces it.
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+}
+
 /// A fresh prefix of the S3 service that `REDDB_TEST_S3_URL` (bucket) and `REDDB_TEST_S3_ENDPOINT` name; keys come from
 /// `AWS_*`. `None`, and a line that says so, where there is none.
 pub(crate) fn s3_store() -> Option<Store> {
