@@ -13,6 +13,7 @@
 //! ([`crate::epochs::Epochs::is_void`]).
 
 mod end;
+mod error;
 mod holder;
 mod plan;
 mod timeline;
@@ -21,20 +22,21 @@ mod timeline;
 mod tests;
 
 use reddb_file::archive::{
-    ArchiveKey, ClusterDocument, Document, DocumentError, EpochClaim, EpochHead, EpochOutcome, EpochStart, ForkPoint,
-    HolderState, MissingDigest, SnapshotRef, Text, documents::ARCHIVE_FORMAT_VERSION, sealed,
+    ArchiveKey, ClusterDocument, Document, EpochClaim, EpochHead, EpochOutcome, EpochStart, ForkPoint, HolderState,
+    MissingDigest, SnapshotRef, Text, documents::ARCHIVE_FORMAT_VERSION, sealed,
 };
 use reddb_file::mark::TimedMark;
-use reddb_file::{Chain, ClusterId, Epoch, Lsn, NodeId, TimelineId};
+use reddb_file::{ClusterId, Epoch, NodeId, TimelineId};
 use uuid::Uuid;
 
 use crate::clock::Clock;
-use crate::epochs::{Epochs, EpochsError};
-use crate::source::{LocalHistory, SourceError};
+use crate::epochs::Epochs;
+use crate::source::LocalHistory;
 use crate::store::probe::PROBE_PREFIX;
 use crate::store::{ReadError, Store, StoreError};
 
 pub use end::archive_end;
+pub use error::ClaimError;
 pub use holder::{HolderInfo, WatchSettings, live_holder};
 pub use plan::{Relation, relation};
 pub use timeline::{LocalTimeline, TimelineRequest, claim_timeline};
@@ -101,140 +103,6 @@ pub enum ArchiveKind {
     New,
     /// The archive of this log.
     Continued,
-}
-
-/// A claim that was refused or did not come about.
-#[derive(Debug, thiserror::Error)]
-pub enum ClaimError {
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A document.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// The epochs.
-    #[error(transparent)]
-    Epochs(#[from] EpochsError),
-    /// A document that cannot be written.
-    #[error("a document for the archive cannot be made: {0}")]
-    Document(#[from] DocumentError),
-    /// The local log.
-    #[error("the local log cannot be asked about its past: {0}")]
-    Local(SourceError),
-    /// The place holds something that is not an archive.
-    #[error("{store} is not empty and not a RedDB archive (it holds {key}); choose another prefix")]
-    NotAnArchive {
-        /// The store.
-        store: String,
-        /// The first object that does not belong.
-        key: String,
-    },
-    /// Another cluster's archive.
-    #[error("{store} is the archive of cluster {archive}, this directory belongs to {local}; choose another prefix")]
-    WrongCluster {
-        /// The store.
-        store: String,
-        /// Whose it is.
-        archive: ClusterId,
-        /// Who asks.
-        local: ClusterId,
-    },
-    /// The archive holds records that this log does not have.
-    #[error(
-        "the archive reaches LSN {archive} on timeline {timeline}, the local log only {local}: this directory is an old \
-         copy or has lost data; restore from the archive into a new directory"
-    )]
-    LocalBehindArchive {
-        /// The timeline.
-        timeline: TimelineId,
-        /// The log's end.
-        local: Lsn,
-        /// The archive's end.
-        archive: Lsn,
-    },
-    /// The histories differ.
-    #[error(
-        "the archive's history is not this log's: at LSN {lsn} on timeline {timeline} the archive's chain is {archive}, \
-         the log's {local}; use another archive, or restore from this one into a new directory"
-    )]
-    Diverged {
-        /// The timeline.
-        timeline: TimelineId,
-        /// Where they were compared.
-        lsn: Lsn,
-        /// The archive's.
-        archive: Chain,
-        /// The log's.
-        local: Chain,
-    },
-    /// The log has forgotten what the archive lacks.
-    #[error(
-        "the archive ends at LSN {archive} on timeline {timeline}, but the local log begins behind {oldest}: the records \
-         between are in neither; use a new archive prefix"
-    )]
-    LogBeginsBeyondArchive {
-        /// The timeline.
-        timeline: TimelineId,
-        /// The archive's end.
-        archive: Lsn,
-        /// The record before the log's first.
-        oldest: Lsn,
-    },
-    /// Another timeline has replaced this log's.
-    #[error(
-        "the archive has gone on with timeline {newest} (epoch {epoch}, {holder}); this directory is still on timeline \
-         {local}: start the newer one, or take over explicitly"
-    )]
-    Superseded {
-        /// The log's timeline.
-        local: TimelineId,
-        /// The one that replaced it.
-        newest: TimelineId,
-        /// Its epoch.
-        epoch: Epoch,
-        /// Its holder.
-        holder: Text,
-    },
-    /// The log's timeline does not come from this archive.
-    #[error("timeline {timeline} of this directory does not come from this archive: {detail}")]
-    Unrelated {
-        /// The log's timeline.
-        timeline: TimelineId,
-        /// Why.
-        detail: String,
-    },
-    /// The number of the log's timeline belongs to another history.
-    #[error(
-        "timeline {timeline} in the archive is another one than this directory's (id {archive}, not {local}): two \
-         directories chose the same number; use another archive"
-    )]
-    TimelineTaken {
-        /// The number.
-        timeline: TimelineId,
-        /// The archive's identity of it.
-        archive: Uuid,
-        /// The directory's.
-        local: Uuid,
-    },
-    /// Another holder is at work.
-    #[error("{0}; stop it first, or take over explicitly")]
-    LiveHolder(Box<HolderInfo>),
-    /// A later claimant closed this epoch before it had begun.
-    #[error(
-        "epoch {epoch} was claimed by this process and closed by epoch {by} before it began: another writer has started"
-    )]
-    LostRace {
-        /// The lost epoch.
-        epoch: Epoch,
-        /// Whose claim closed it.
-        by: Epoch,
-    },
-    /// Numbers ran out or kept being taken.
-    #[error("no epoch could be claimed in {attempts} attempts: too many writers start at once; try again")]
-    Contended {
-        /// How often it was tried.
-        attempts: u32,
-    },
 }
 
 /// What a look at the archive found: where this writer would begin.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use reddb_file::archive::{Codec, SegmentSidecar, Sha256Digest, TimelineDocument, TimelineReason};
 
+use reddb_file::{Chain, Lsn};
+
 use super::*;
 use crate::codec::{CompressionLevel, encode_segment};
 use crate::source::LogSource as _;

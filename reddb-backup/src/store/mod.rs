@@ -17,18 +17,22 @@ pub mod probe;
 pub mod retry;
 pub mod url;
 
+mod counters;
 mod credentials;
 mod local;
 mod object;
+mod stream;
 mod upload;
 
 #[cfg(test)]
 mod tests;
 
+pub use counters::RequestCounts;
 pub use credentials::CredentialsError;
 pub use error::{StoreError, StoreErrorKind};
-pub use object::{Created, Listed, ObjectStream, ReadError, RequestCounts, Store};
+pub use object::{Created, Listed, ReadError, Store};
 pub use open::{Addressing, OpenError, OpenMode, PlainHttp, StoreSettings};
 pub use probe::ProbeError;
 pub use retry::RetryPolicy;
+pub use stream::ObjectStream;
 pub use url::{ArchiveUrl, UrlError};

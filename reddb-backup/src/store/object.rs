@@ -1,26 +1,21 @@
 //! [`Store`]: the requests themselves.
 
 use std::fmt;
-use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
-use futures_util::stream::BoxStream;
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::TryStreamExt as _;
 use object_store::path::Path as ObjectPath;
 use object_store::{
-    GetOptions, GetRange, GetResult, GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode,
-    PutOptions, PutPayload,
+    GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload,
 };
 use reddb_file::archive::{ArchiveKey, Document, DocumentError, MissingDigest, Opened, sealed};
 
+use super::counters::{Counters, RequestCounts};
 use super::error::{Answer, Operation, StoreError, classify, give_up};
 use super::local::LocalRoot;
 use super::retry::RetryPolicy;
-
-/// How much of a local file is read at once.
-const FILE_CHUNK_BYTES: u64 = 1024 * 1024;
+use super::stream::{ObjectStream, chunks_of, counted};
 
 /// How a create-only write succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,74 +33,6 @@ pub struct Listed {
     pub key: String,
     /// Its size.
     pub bytes: u64,
-}
-
-/// An object that is being read.
-pub struct ObjectStream {
-    /// The size of the whole object, from whatever offset it is read.
-    pub object_bytes: u64,
-    /// The bytes. Ends with an error where fewer or more arrive than the object has.
-    pub chunks: BoxStream<'static, Result<Bytes, StoreError>>,
-}
-
-impl fmt::Debug for ObjectStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ObjectStream").field("object_bytes", &self.object_bytes).finish_non_exhaustive()
-    }
-}
-
-/// How many requests were made since the store was opened, and what they moved.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RequestCounts {
-    /// Reads.
-    pub gets: u64,
-    /// Questions for a size.
-    pub heads: u64,
-    /// Listings (not their pages).
-    pub lists: u64,
-    /// Writes.
-    pub puts: u64,
-    /// Removals.
-    pub deletes: u64,
-    /// Requests that failed for now and were, or will be, repeated.
-    pub failures: u64,
-    /// Bytes of objects that were written.
-    pub bytes_sent: u64,
-    /// Bytes of objects that were read.
-    pub bytes_received: u64,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    gets: AtomicU64,
-    heads: AtomicU64,
-    lists: AtomicU64,
-    puts: AtomicU64,
-    deletes: AtomicU64,
-    failures: AtomicU64,
-    bytes_sent: AtomicU64,
-    bytes_received: AtomicU64,
-}
-
-impl Counters {
-    fn request(&self, operation: Operation) {
-        let counter = match operation {
-            Operation::Get => &self.gets,
-            Operation::Head => &self.heads,
-            Operation::List => &self.lists,
-            Operation::Put => &self.puts,
-            Operation::Delete => &self.deletes,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn failure(&self) {
-        self.failures.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn sent(&self, bytes: u64) {
-        self.bytes_sent.fetch_add(bytes, Ordering::Relaxed);
-    }
 }
 
 /// The objects below one prefix of an object store. Cheap to clone; clones share their counters.
@@ -154,18 +81,7 @@ impl Store {
     /// What was asked of it so far.
     #[must_use]
     pub fn requests(&self) -> RequestCounts {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let counters = &self.counters;
-        RequestCounts {
-            gets: get(&counters.gets),
-            heads: get(&counters.heads),
-            lists: get(&counters.lists),
-            puts: get(&counters.puts),
-            deletes: get(&counters.deletes),
-            failures: get(&counters.failures),
-            bytes_sent: get(&counters.bytes_sent),
-            bytes_received: get(&counters.bytes_received),
-        }
+        self.counters.counts()
     }
 
     /// Reads a whole object of at most `bytes_max` bytes.
@@ -218,7 +134,7 @@ impl Store {
             }
         }
         let got_bytes = bytes.len() as u64;
-        self.counters.bytes_received.fetch_add(got_bytes, Ordering::Relaxed);
+        self.counters.received(got_bytes);
         if got_bytes != expected_bytes {
             return Err(StoreError::Length { key: key.into(), expected_bytes, got_bytes });
         }
@@ -485,69 +401,4 @@ pub enum ReadError {
         /// What is wrong.
         source: DocumentError,
     },
-}
-
-/// The object's bytes. A local file is read in pieces of [`FILE_CHUNK_BYTES`]: each costs a hop to a thread that may block,
-/// and the store's own pieces of 8 KiB make too many of them.
-fn chunks_of(found: GetResult) -> BoxStream<'static, Result<Bytes, object_store::Error>> {
-    let range = found.range.clone();
-    match found.payload {
-        GetResultPayload::File(file, _) => {
-            let state = Some((file, range.start, range.end));
-            futures_util::stream::try_unfold(state, |state| async move {
-                let Some((mut file, start, end)) = state.filter(|(_, start, end)| start < end) else { return Ok(None) };
-                let read = tokio::task::spawn_blocking(move || {
-                    let mut piece = Vec::new();
-                    file.seek(SeekFrom::Start(start))?;
-                    (&mut file).take((end - start).min(FILE_CHUNK_BYTES)).read_to_end(&mut piece)?;
-                    io::Result::Ok((file, piece))
-                });
-                let (file, piece) = read
-                    .await?
-                    .map_err(|source| object_store::Error::Generic { store: "file", source: source.into() })?;
-                // A file that became shorter ends here; whoever counts sees it.
-                let next = (!piece.is_empty()).then_some((file, start + piece.len() as u64, end));
-                Ok(next.map(|next| (Bytes::from(piece), Some(next))))
-            })
-            .boxed()
-        }
-        GetResultPayload::Stream(chunks) => chunks,
-    }
-}
-
-/// Ends with an error where the bytes are not as many as they should be.
-fn counted(
-    key: String,
-    expected_bytes: u64,
-    chunks: BoxStream<'static, Result<Bytes, object_store::Error>>,
-    counters: Arc<Counters>,
-) -> BoxStream<'static, Result<Bytes, StoreError>> {
-    let state = (chunks, 0_u64, false);
-    futures_util::stream::unfold(state, move |(mut chunks, got_bytes, ended)| {
-        let (key, counters) = (key.clone(), Arc::clone(&counters));
-        async move {
-            if ended {
-                return None;
-            }
-            match chunks.next().await {
-                Some(Ok(chunk)) => {
-                    let got_bytes = got_bytes + chunk.len() as u64;
-                    counters.bytes_received.fetch_add(chunk.len() as u64, Ordering::Relaxed);
-                    if got_bytes > expected_bytes {
-                        return Some((
-                            Err(StoreError::Length { key, expected_bytes, got_bytes }),
-                            (chunks, got_bytes, true),
-                        ));
-                    }
-                    Some((Ok(chunk), (chunks, got_bytes, false)))
-                }
-                Some(Err(error)) => Some((Err(give_up(&key, Operation::Get, 1, error)), (chunks, got_bytes, true))),
-                None if got_bytes < expected_bytes => {
-                    Some((Err(StoreError::Length { key, expected_bytes, got_bytes }), (chunks, got_bytes, true)))
-                }
-                None => None,
-            }
-        }
-    })
-    .boxed()
 }
