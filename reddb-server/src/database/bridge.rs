@@ -121,17 +121,6 @@ impl Past {
         let known = vec![end, control.durable, flushed, TimedMark::genesis(place.cluster)];
         Self { place, known, end, archived: control.archived }
     }
-
-    /// The record before the first one that the log can still read. Where nothing tells its time, the time of the record
-    /// after it stands in.
-    pub(super) fn oldest(&self, first_lsn: Option<Lsn>) -> Result<TimedMark, WalReadError> {
-        let Some(first_lsn) = first_lsn else { return Ok(self.end) };
-        let Some(batch) = self.place.reader(first_lsn).next_batch(self.end.lsn)? else { return Ok(self.end) };
-        let lsn = first_lsn.prev().unwrap_or(Lsn::ZERO);
-        let known = self.known.iter().find(|mark| mark.lsn == lsn && mark.chain == batch.chain_before);
-        let time_ms = known.map_or(batch.first_time_ms, |mark| mark.time_ms);
-        Ok(TimedMark { lsn, chain: batch.chain_before, time_ms })
-    }
 }
 
 impl LocalHistory for Past {

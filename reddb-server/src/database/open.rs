@@ -69,7 +69,7 @@ pub(super) async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Databa
         clock_offset_ms,
         begun,
         end,
-        oldest: past.oldest(recovered.log.first_lsn())?,
+        oldest: recovered.log.base(),
         epoch: control.epoch,
     };
     let claimed = claim_at_start(&config, claiming, &past).await?;
