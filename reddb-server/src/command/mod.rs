@@ -17,10 +17,14 @@ pub mod long_double;
 pub mod object;
 pub mod parse;
 pub mod scan;
+#[cfg(test)]
+mod scan_tests;
 pub mod server;
 pub mod strings;
 pub mod subcommands;
 pub mod table;
+#[cfg(test)]
+mod tests;
 pub mod transactions;
 
 use bytes::Bytes;

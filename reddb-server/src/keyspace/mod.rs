@@ -13,6 +13,8 @@ pub mod layout;
 pub mod lower;
 mod overlay;
 pub mod state;
+#[cfg(test)]
+pub(crate) mod testing;
 mod txn;
 
 pub use env::Env;
