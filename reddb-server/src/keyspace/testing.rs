@@ -55,7 +55,7 @@ impl MemoryState {
 
     /// Checks that the counts are right, that every hash has its fields, and that every object is either referred to or
     /// marked as garbage.
-    fn check(&self) {
+    pub(crate) fn check(&self) {
         let mut referred = Vec::new();
         for db in 0..DATABASE_COUNT {
             let database = match self.get(&database_entry(db)).unwrap() {

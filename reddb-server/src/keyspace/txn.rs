@@ -9,6 +9,8 @@
 mod hash;
 mod names;
 mod random;
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
 use reddb_file::Lsn;
