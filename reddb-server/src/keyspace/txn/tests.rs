@@ -185,11 +185,12 @@ fn perform(txn: &mut Txn<'_>, op: &Op) {
         Op::Lookup((db, key)) => drop(txn.lookup_in(*db, &[*key]).unwrap()),
         Op::Undone(ops) => {
             let before = read_all(txn);
-            let savepoint = txn.savepoint();
+            let (savepoint, touched) = (txn.savepoint(), txn.touched.clone());
             for op in ops {
                 perform(txn, op);
             }
             txn.rollback(&savepoint);
+            assert_eq!(txn.touched, touched);
             assert_eq!(read_all(txn), before, "what was undone is still seen");
         }
     }
