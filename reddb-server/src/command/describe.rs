@@ -156,7 +156,7 @@ fn subcommand_details(entry: &TableEntry, subcommand: &SubcommandSpec) -> Reply 
         )),
         tips(&name),
         key_specs(&name, subcommand.flags, subcommand.keys),
-        Reply::Array(Vec::new()),
+        Reply::Set(Vec::new()),
     ])
 }
 
@@ -200,7 +200,7 @@ fn tips(name: &str) -> Reply {
         | "function|list" => &["nondeterministic_output_order"],
         _ => &[],
     };
-    Reply::Array(tips.iter().map(|tip| Reply::text(tip)).collect())
+    Reply::Set(tips.iter().map(|tip| Reply::text(tip)).collect())
 }
 
 /// What a command does with a key: one entry for all its keys, or one for each.
@@ -230,7 +230,7 @@ fn usages(name: &str, flags: &[&str]) -> &'static [&'static [&'static str]] {
 
 fn key_specs(name: &str, flags: &[&str], keys: KeyPositions) -> Reply {
     if keys == KeyPositions::NONE {
-        return Reply::Array(Vec::new());
+        return Reply::Set(Vec::new());
     }
     let spec = |first: i32, last: i32, usage: &[&'static str]| {
         let found = |kind: &str, fields: &[(&str, i32)]| {
@@ -245,10 +245,10 @@ fn key_specs(name: &str, flags: &[&str], keys: KeyPositions) -> Reply {
         ])
     };
     match usages(name, flags) {
-        [first, second] => Reply::Array(vec![spec(keys.first, keys.first, first), spec(keys.last, keys.last, second)]),
+        [first, second] => Reply::Set(vec![spec(keys.first, keys.first, first), spec(keys.last, keys.last, second)]),
         usages => {
             let usage = usages.first().copied().unwrap_or_default();
-            Reply::Array(vec![spec(keys.first, keys.last, usage)])
+            Reply::Set(vec![spec(keys.first, keys.last, usage)])
         }
     }
 }

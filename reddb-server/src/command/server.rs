@@ -94,7 +94,7 @@ fn config(session: &mut Session, args: &Args) -> SessionResult {
         b"help" => help_lines(HELP),
         b"get" => {
             let pairs = settings.matching(rest).into_iter();
-            Reply::Map(pairs.map(|(name, value)| (Reply::text(name), Reply::Bulk(value))).collect())
+            Reply::Map(pairs.map(|(name, value)| (Reply::Bulk(name), Reply::Bulk(value))).collect())
         }
         b"set" => {
             settings.set(rest)?;

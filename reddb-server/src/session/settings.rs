@@ -90,18 +90,33 @@ impl Settings {
         self.values.read().get(name).cloned()
     }
 
-    /// The settings whose name, or older name, matches one of the patterns, with their values, by name.
+    /// The settings whose name, or older name, matches one of the patterns, with their values, by name. A pattern that is
+    /// a name gives it back as it is written.
     #[must_use]
-    pub fn matching(&self, patterns: &[Bytes]) -> BTreeMap<&'static str, Bytes> {
-        let patterns: Vec<Vec<u8>> = patterns.iter().map(|pattern| pattern.to_ascii_lowercase()).collect();
-        let wanted = |name: &str| patterns.iter().any(|pattern| glob::matches(pattern, name.as_bytes()));
+    pub fn matching(&self, patterns: &[Bytes]) -> BTreeMap<Bytes, Bytes> {
         let values = self.values.read();
-        NAMES
-            .iter()
-            .flat_map(|name| [Some(name.name), name.alias].into_iter().flatten().map(move |called| (called, name.name)))
-            .filter(|(called, _)| wanted(called))
-            .filter_map(|(called, name)| Some((called, values.get(name)?.clone())))
-            .collect()
+        let value = |name: &Name| values.get(name.name).cloned();
+        let mut found = BTreeMap::new();
+        for pattern in patterns {
+            if !pattern.iter().any(|byte| b"*?[".contains(byte)) {
+                found.extend(
+                    find(pattern).and_then(value).map(|value| (pattern.to_ascii_lowercase(), (pattern.clone(), value))),
+                );
+                continue;
+            }
+            let lower = pattern.to_ascii_lowercase();
+            for name in NAMES {
+                for called in [Some(name.name), name.alias].into_iter().flatten() {
+                    if glob::matches(&lower, called.as_bytes())
+                        && let Some(value) = value(name)
+                    {
+                        let called = Bytes::from_static(called.as_bytes());
+                        found.entry(called.to_vec()).or_insert((called, value));
+                    }
+                }
+            }
+        }
+        found.into_values().collect()
     }
 
     /// Sets names to values, all of them or, where one is refused, none.
