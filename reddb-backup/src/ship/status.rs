@@ -76,7 +76,8 @@ pub struct ArchiverStatus {
     pub state: ArchiverState,
     /// The last failure, if any, with what to do about it; kept after it has passed.
     pub last_error: Option<String>,
-    /// When the archive last answered as it should, in Unix milliseconds; 0 for never since the start.
+    /// When a cycle last succeeded, in Unix milliseconds. One with nothing to do asks the store for nothing, so this may be
+    /// ahead of the store's last answer by a beat interval.
     pub last_success_ms: u64,
     /// The newest snapshot that the head speaks of.
     pub newest_snapshot: Option<SnapshotRef>,

@@ -11,7 +11,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use object_store::ObjectStore;
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
@@ -123,8 +123,12 @@ impl Store {
             }
             ArchiveUrl::S3(bucket) => remote(open_s3(bucket, settings)?, bucket, url)?,
             ArchiveUrl::Google(bucket) => {
-                let builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(&bucket.name);
-                let builder = builder.with_retry(no_retries()).with_client_options(client_options(settings)?);
+                let mut builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(&bucket.name);
+                if let Some(endpoint) = &settings.endpoint {
+                    builder = builder.with_base_url(endpoint);
+                }
+                let options = client_options(settings, settings.endpoint.as_deref())?;
+                let builder = builder.with_retry(no_retries()).with_client_options(options);
                 remote(builder.build(), bucket, url)?
             }
             ArchiveUrl::Azure(bucket) => {
@@ -132,7 +136,8 @@ impl Store {
                 if let Some(endpoint) = &settings.endpoint {
                     builder = builder.with_endpoint(endpoint.clone());
                 }
-                let builder = builder.with_retry(no_retries()).with_client_options(client_options(settings)?);
+                let options = client_options(settings, settings.endpoint.as_deref())?;
+                let builder = builder.with_retry(no_retries()).with_client_options(options);
                 remote(builder.build(), bucket, url)?
             }
         };
@@ -187,11 +192,15 @@ fn open_s3(
     let mut builder = AmazonS3Builder::from_env()
         .with_bucket_name(&bucket.name)
         .with_virtual_hosted_style_request(settings.addressing == Addressing::VirtualHosted)
-        .with_retry(no_retries())
-        .with_client_options(client_options(settings)?);
+        .with_retry(no_retries());
     if let Some(endpoint) = &settings.endpoint {
         builder = builder.with_endpoint(endpoint);
     }
+    // The environment may name it too.
+    let endpoint = [AmazonS3ConfigKey::Endpoint, AmazonS3ConfigKey::S3Endpoint]
+        .iter()
+        .find_map(|key| builder.get_config_value(key));
+    builder = builder.with_client_options(client_options(settings, endpoint.as_deref())?);
     if let Some(region) = &settings.region {
         builder = builder.with_region(region);
     }
@@ -204,10 +213,10 @@ fn open_s3(
     Ok(builder.build())
 }
 
-fn client_options(settings: &StoreSettings) -> Result<ClientOptions, OpenError> {
+fn client_options(settings: &StoreSettings, endpoint: Option<&str>) -> Result<ClientOptions, OpenError> {
     let plain = settings.plain_http == PlainHttp::Allow;
-    if let Some(endpoint) = settings.endpoint.as_ref().filter(|endpoint| endpoint.starts_with("http://") && !plain) {
-        return Err(OpenError::PlainHttp { endpoint: endpoint.clone() });
+    if let Some(endpoint) = endpoint.filter(|endpoint| endpoint.starts_with("http://") && !plain) {
+        return Err(OpenError::PlainHttp { endpoint: endpoint.into() });
     }
     Ok(ClientOptions::new().with_allow_http(plain).with_timeout(REQUEST_TIMEOUT).with_connect_timeout(CONNECT_TIMEOUT))
 }

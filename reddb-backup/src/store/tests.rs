@@ -9,7 +9,7 @@ use reddb_file::archive::ArchiveKey;
 
 use super::error::{StoreError, StoreErrorKind};
 use super::fault::{FaultStore, Faults, Op};
-use super::open::{OpenMode, StoreSettings};
+use super::open::{OpenError, OpenMode, PlainHttp, StoreSettings};
 use super::probe::ProbeError;
 use super::{Created, RetryPolicy, Store, conformance};
 
@@ -47,6 +47,19 @@ async fn a_local_directory_conforms() {
 async fn s3_conforms() {
     let Some(store) = crate::tests::s3_store() else { return };
     conformance::run(&store).await.unwrap();
+}
+
+#[test]
+fn an_endpoint_without_encryption_needs_permission() {
+    let url = "s3://bucket/prefix".parse().unwrap();
+    let settings = |plain_http| StoreSettings {
+        endpoint: Some("http://127.0.0.1:1".into()),
+        plain_http,
+        ..StoreSettings::default()
+    };
+    let refused = Store::open(&url, &settings(PlainHttp::Refuse), OpenMode::MustExist).unwrap_err();
+    assert!(matches!(refused, OpenError::PlainHttp { .. }), "{refused}");
+    assert!(Store::open(&url, &settings(PlainHttp::Allow), OpenMode::MustExist).is_ok());
 }
 
 #[tokio::test]

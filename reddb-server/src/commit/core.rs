@@ -41,6 +41,8 @@ pub(crate) struct CoreParts {
     pub(crate) gate: Arc<WriteGate>,
     pub(crate) timeline: TimelineId,
     pub(crate) clock_jump_ms_max: u64,
+    /// No record gets a time at or below this (Unix milliseconds): what the archive was promised before this start.
+    pub(crate) complete_until_ms: u64,
     pub(crate) wal_local_bytes_max: u64,
 }
 
@@ -71,7 +73,10 @@ impl Core {
         let last = parts.wal.last();
         Self {
             batch: BatchBuilder::new(last),
-            log_clock: LogClock::new(last.time_ms, parts.clock_jump_ms_max),
+            log_clock: LogClock::new(
+                last.time_ms.max(parts.complete_until_ms.saturating_add(1)),
+                parts.clock_jump_ms_max,
+            ),
             wal: parts.wal,
             engine: parts.engine,
             env: parts.env,

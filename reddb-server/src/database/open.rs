@@ -14,7 +14,7 @@ use reddb_file::vfs::{StdVfs, Vfs};
 use reddb_file::wal::{WalWriter, recover};
 use reddb_file::{Lsn, TimelineRecord};
 
-use super::archive::{Archive, ArchiveParts, Begun, Claimed, Claiming, claim_at_start};
+use super::archive::{Archive, ArchiveParts, Begun, ClaimState, Claimed, Claiming, claim_at_start};
 use super::bridge::{Checkpoints, Log, LogPlace, Past};
 use super::error::OpenError;
 use super::janitor::{Duties, Janitor};
@@ -165,6 +165,11 @@ fn run(
     let seed = u64::from_le_bytes(*random_id().first_chunk().unwrap_or(&[0; 8]));
     let env = Arc::new(Env::new(state.clock_offset_ms, seed));
     let control = Arc::new(Mutex::new(control));
+    // A promise about time outlives the process that gave it, whatever the wall clock does in between.
+    let complete_until_ms = match &claimed.claim {
+        ClaimState::Owned(claim) => claim.complete_until_ms,
+        ClaimState::Pending(_) => 0,
+    };
     let parts = CoreParts {
         wal,
         engine: Arc::clone(&engine),
@@ -172,6 +177,7 @@ fn run(
         gate: Arc::clone(&gate),
         timeline,
         clock_jump_ms_max: u64::try_from(config.clock_jump_max.as_millis()).unwrap_or(u64::MAX),
+        complete_until_ms,
         wal_local_bytes_max: config.wal_local_bytes_max,
     };
     let committer = Committer::start(parts, Arc::clone(&env), Arc::clone(&clock))
