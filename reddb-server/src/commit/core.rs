@@ -329,6 +329,12 @@ impl Core {
         }
     }
 
+    /// Another limit for the local log, in bytes.
+    #[cfg(test)]
+    pub(super) fn limit_wal(&mut self, bytes_max: u64) {
+        self.wal_local_bytes_max = bytes_max;
+    }
+
     /// Gives up log segments wholly at or below `up_to`.
     pub(super) fn prune(&mut self, up_to: Lsn) -> PruneSummary {
         let summary = self.wal.prune(up_to);

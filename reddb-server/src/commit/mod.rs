@@ -13,3 +13,6 @@ pub use committer::{Fence, Published};
 pub(crate) use core::CoreParts;
 pub use job::{Invocation, Job, JobOutcome, Receipt, Step, TxnStep, Watcher};
 pub use log_clock::ClockJump;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,383 @@
+//! The write path under faults: what is acknowledged, what is visible, what is refused.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reddb_file::control::{ControlState, Shutdown};
+use reddb_file::vfs::sim::{Keep, SimVfs};
+use reddb_file::vfs::{Vfs, VfsOp};
+use reddb_file::wal::{PoolOptions, Salt, SegmentPool, WalWriter, recover};
+use reddb_file::{Chain, ClusterId, Epoch, Lsn, Mark, TimedMark, TimelineId};
+
+use super::core::{Core, CoreParts, Now};
+use super::gate::{Condition, WriteGate};
+use super::job::{Invocation, Receipt, Step, TxnStep, Watcher};
+use super::upkeep::{expire_step, reclaim_step};
+use crate::command::{Args, CommandSpec, KeyPositions, Run, table};
+use crate::engine::{Engine, EngineConfig, LsmEngine};
+use crate::keyspace::{Env, SnapshotState, State, Txn, digest, layout};
+use crate::reply::{CommandResult, Reply};
+
+const CLUSTER: ClusterId = ClusterId::from_bytes([7; 16]);
+const DIR: &str = "/data";
+
+fn fail_half_way(txn: &mut Txn<'_>, args: &Args) -> CommandResult {
+    txn.put_string(&args[1], b"half", None)?;
+    Err(crate::reply::CommandError::SYNTAX)
+}
+
+static FAIL_HALF_WAY: CommandSpec = CommandSpec {
+    name: "failhalfway",
+    arity: 2,
+    flags: &[],
+    keys: KeyPositions::FIRST,
+    group: "test",
+    since: "0.1.0",
+    summary: "Changes something, then fails.",
+    heavy: false,
+    run: Run::Write(fail_half_way),
+};
+
+/// A node whose log is on a simulated machine and whose engine is on a real one.
+struct Node {
+    vfs: SimVfs,
+    engine_dir: tempfile::TempDir,
+    core: Core,
+    gate: Arc<WriteGate>,
+    pool: Arc<SegmentPool>,
+    now: Now,
+    salts: u8,
+}
+
+fn control() -> ControlState {
+    ControlState {
+        timeline: TimelineId::FIRST,
+        epoch: Epoch::new(1),
+        durable: TimedMark::genesis(CLUSTER),
+        archived: Mark::genesis(CLUSTER),
+        checkpoint: Mark::genesis(CLUSTER),
+        shutdown: Shutdown::Unclean,
+        clock_offset_ms: 0,
+        timeline_begin: Lsn::new(1),
+        timeline_random_id: [1; 16],
+        restored_from: None,
+    }
+}
+
+impl Node {
+    fn new() -> Self {
+        let vfs = SimVfs::new(1);
+        reddb_file::durable::create_dir_durable(&vfs, Path::new(DIR)).expect("a directory");
+        Self::open(vfs, 0)
+    }
+
+    fn open(vfs: SimVfs, salts: u8) -> Self {
+        let shared: Arc<dyn Vfs> = Arc::new(vfs.clone());
+        let options = PoolOptions { segment_bytes: 256 * 1024, spares_target: 1, spares_max: 2 };
+        let pool = SegmentPool::open(Arc::clone(&shared), Path::new(DIR), options).expect("a pool");
+        let mut next_salt = salts;
+        let mut salt = move || {
+            next_salt += 1;
+            Salt::from_bytes([next_salt; 16])
+        };
+        let recovery = recover(&shared, Path::new(DIR), CLUSTER, &control(), &pool, salt()).expect("recovers");
+        let end = recovery.log.end();
+        let wal =
+            WalWriter::open(shared, Path::new(DIR), Arc::clone(&pool), recovery.log, Epoch::new(1), Box::new(salt))
+                .expect("a log");
+        let engine_dir = tempfile::tempdir().expect("a directory");
+        let config = EngineConfig { memory_bytes: 4 << 20 };
+        let engine =
+            LsmEngine::open(&engine_dir.path().join("engine"), config, Chain::genesis(CLUSTER)).expect("opens");
+        let engine: Arc<dyn Engine> = Arc::new(engine);
+        let mut replayer = crate::replay::Replayer::new(Arc::clone(&engine));
+        let place: Arc<dyn Vfs> = Arc::new(vfs.clone());
+        let mut reader =
+            reddb_file::wal::WalReader::new(place, Path::new(DIR), CLUSTER, TimelineId::FIRST, Lsn::new(1));
+        while end.lsn > Lsn::ZERO
+            && let Some(batch) = reader.next_batch(end.lsn).expect("readable")
+        {
+            for (record, chain) in batch.records_with_chain() {
+                replayer.push(&record, chain).expect("applies");
+            }
+        }
+        replayer.finish().expect("applies");
+        let gate = Arc::new(WriteGate::new());
+        let core = Core::new(CoreParts {
+            wal,
+            engine,
+            env: Arc::new(Env::new(0, 1)),
+            gate: Arc::clone(&gate),
+            timeline: TimelineId::FIRST,
+            clock_jump_ms_max: 1_000_000,
+            wal_local_bytes_max: 1 << 30,
+        });
+        let now = Now { wall_ms: 1_000_000, elapsed: Duration::from_secs(1) };
+        Self { vfs, engine_dir, core, gate, pool, now, salts: salts + 100 }
+    }
+
+    /// The machine loses power and starts again.
+    fn crash(self) -> Self {
+        self.vfs.crash(Keep::Nothing);
+        drop(self.engine_dir);
+        Self::open(self.vfs, self.salts)
+    }
+
+    fn pass_ms(&mut self, ms: u64) {
+        self.now.wall_ms += ms;
+        self.now.elapsed += Duration::from_millis(ms);
+    }
+
+    fn execute(&mut self, words: &str) -> (Reply, Option<Receipt>) {
+        let now = self.now;
+        self.core.execute(&Step::Run(invoke(words)), now).expect("is executed")
+    }
+
+    /// Executes and commits one command.
+    fn run(&mut self, words: &str) -> Reply {
+        let (reply, _) = self.execute(words);
+        self.core.commit().expect("is durable");
+        reply
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        digest::digest(&SnapshotState::newest(self.core.engine())).expect("readable")
+    }
+
+    /// How many engine entries have this first byte.
+    fn entries(&self, prefix: u8) -> usize {
+        let from = Bytes::copy_from_slice(&[prefix]);
+        let to = layout::prefix_end(&from);
+        let state = SnapshotState::newest(self.core.engine());
+        state.range(std::ops::Bound::Included(from), std::ops::Bound::Excluded(to)).count()
+    }
+}
+
+fn invoke(words: &str) -> Invocation {
+    let args: Vec<Bytes> = words.split(' ').map(|word| Bytes::copy_from_slice(word.as_bytes())).collect();
+    if args[0] == FAIL_HALF_WAY.name {
+        return Invocation { spec: &FAIL_HALF_WAY, args, db: 0 };
+    }
+    let spec = table::resolve(&args).expect("a command").entry.spec;
+    Invocation { spec, args, db: 0 }
+}
+
+#[test]
+fn nothing_is_visible_before_it_is_durable() {
+    let mut node = Node::new();
+    node.execute("SET a 1");
+    assert_eq!(SnapshotState::newest(node.core.engine()).lsn(), Lsn::ZERO, "in flight");
+    assert_eq!(node.execute("GET a").0, Reply::bulk("1"), "the batch sees itself");
+    node.core.commit().expect("is durable");
+    assert_eq!(SnapshotState::newest(node.core.engine()).lsn(), Lsn::new(1));
+    let before = node.digest();
+    assert_eq!(node.crash().digest(), before);
+}
+
+#[test]
+fn a_batch_is_one_sync() {
+    let mut node = Node::new();
+    for number in 0..100 {
+        node.execute(&format!("SET key:{number} {number}"));
+    }
+    node.core.commit().expect("is durable");
+    assert_eq!(node.core.counts(), (100, 1));
+    assert_eq!(node.core.durable().lsn, Lsn::new(100));
+}
+
+#[test]
+fn a_failed_sync_acknowledges_nothing_and_poisons_for_good() {
+    for op in [VfsOp::SyncData, VfsOp::Write] {
+        let mut node = Node::new();
+        node.run("SET kept 1");
+        let before = node.digest();
+        node.vfs.fail_nth(op, 1, std::io::ErrorKind::Other);
+        node.execute("SET lost 1");
+        let failure = node.core.commit().expect_err("is not durable");
+        assert!(failure.0.text().starts_with("MISCONF the write's outcome is unknown"), "{failure:?}");
+        assert!(node.gate.holds(Condition::Poisoned));
+        assert_eq!(node.digest(), before, "readers never saw it");
+        assert!(matches!(node.execute("SET again 1").0, Reply::Error(_)), "the disk works again; the process does not");
+        assert_eq!(node.execute("GET kept").0, Reply::bulk("1"));
+        // The failed batch may have reached the disk or not: nobody was told either.
+        let mut node = node.crash();
+        assert_eq!(node.run("GET kept"), Reply::bulk("1"));
+        assert_eq!(node.run("GET again"), Reply::Null);
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_and_goes_on_when_there_is_space() {
+    let mut node = Node::new();
+    node.run("SET kept 1");
+    node.vfs.set_space(Some(node.vfs.used_bytes()));
+    let mut refused = None;
+    for number in 0..1_000 {
+        node.execute(&format!("SET filler:{number} {}", "x".repeat(4_000)));
+        if let Err(failure) = node.core.commit() {
+            refused = Some((number, failure));
+            break;
+        }
+    }
+    let (number, failure) = refused.expect("the disk is full at some point");
+    assert!(failure.0.text().starts_with("MISCONF the write was not taken"), "{failure:?}");
+    assert!(!node.gate.holds(Condition::Poisoned));
+    assert!(matches!(node.execute("SET more 1").0, Reply::Error(_)), "the gate is closed");
+    assert_eq!(node.execute(&format!("EXISTS filler:{number}")).0, Reply::Int(0));
+    node.vfs.set_space(None);
+    node.gate.clear(Condition::DiskFull);
+    assert_eq!(node.run("SET more 1"), Reply::Ok);
+    let before = node.digest();
+    assert_eq!(node.crash().digest(), before);
+}
+
+#[test]
+fn a_command_that_fails_half_way_leaves_nothing() {
+    let mut node = Node::new();
+    node.run("SET a 1");
+    let before = node.digest();
+    assert!(matches!(node.run("failhalfway a"), Reply::Error(_)));
+    assert_eq!((node.digest(), node.core.durable().lsn), (before, Lsn::new(1)));
+}
+
+#[test]
+fn a_transaction_is_one_record_in_which_a_failing_command_leaves_nothing() {
+    let mut node = Node::new();
+    let words = ["SET a 1", "failhalfway a", "INCR a", "GET a", "HSET a f v"];
+    let steps = words.map(|words| TxnStep::Run(invoke(words))).to_vec();
+    let now = node.now;
+    let (reply, receipt) = node.core.execute(&Step::Transaction { steps, watcher: None }, now).expect("is executed");
+    node.core.commit().expect("is durable");
+    let Reply::Array(replies) = reply else { panic!("an array") };
+    assert_eq!(replies[0], Reply::Ok);
+    assert!(matches!(replies[1], Reply::Error(_)) && matches!(replies[4], Reply::Error(_)));
+    assert_eq!(replies[2..4], [Reply::Int(2), Reply::bulk("2")]);
+    assert_eq!(receipt.map(|receipt| receipt.lsn), Some(Lsn::new(1)));
+    assert_eq!(node.crash().run("GET a"), Reply::bulk("2"));
+}
+
+#[test]
+fn a_touched_watch_voids_the_transaction() {
+    for (touch, voided) in [
+        ("SET watched 2", true),
+        ("DEL watched", true),
+        ("EXPIRE watched 100", true),
+        ("FLUSHALL", true),
+        ("SWAPDB 0 1", true),
+        ("HSET hash f 2", true),
+        ("HDEL hash f", true),
+        ("SET other 1", false),
+        ("GET watched", false),
+        ("DEL absent", false),
+    ] {
+        let mut node = Node::new();
+        node.run("SET watched 1");
+        node.run("HSET hash f 1 g 1");
+        let watcher = Watcher::new();
+        let keys = vec![(0, Bytes::from("watched")), (0, Bytes::from("hash"))];
+        let now = node.now;
+        node.core.execute(&Step::Watch { watcher: Arc::clone(&watcher), keys }, now).expect("is executed");
+        node.run(touch);
+        let steps = vec![TxnStep::Run(invoke("SET result 1"))];
+        let step = Step::Transaction { steps, watcher: Some(watcher) };
+        let (reply, _) = node.core.execute(&step, now).expect("is executed");
+        assert_eq!(reply == Reply::NullArray, voided, "{touch}: {reply:?}");
+    }
+}
+
+#[test]
+fn a_watched_key_that_expires_voids_the_transaction() {
+    let mut node = Node::new();
+    node.run("SET watched 1 PX 500");
+    let watcher = Watcher::new();
+    let now = node.now;
+    let keys = vec![(0, Bytes::from("watched"))];
+    node.core.execute(&Step::Watch { watcher: Arc::clone(&watcher), keys }, now).expect("is executed");
+    node.pass_ms(500);
+    let step = Step::Transaction { steps: vec![TxnStep::Run(invoke("SET result 1"))], watcher: Some(watcher) };
+    let now = node.now;
+    assert_eq!(node.core.execute(&step, now).expect("is executed").0, Reply::NullArray);
+}
+
+#[test]
+fn what_has_expired_is_hidden_at_once_and_deleted_by_a_record() {
+    let mut node = Node::new();
+    for number in 0..600 {
+        node.execute(&format!("SET key:{number} 1 PX {}", 100 + number));
+    }
+    node.execute("SET extended 1 PX 100");
+    node.execute("PEXPIRE extended 100000");
+    node.core.commit().expect("is durable");
+    node.pass_ms(1_000);
+    assert_eq!(node.run("GET key:0"), Reply::Null);
+    let last = node.core.durable().lsn;
+    let mut expired = 0;
+    loop {
+        let now = node.now;
+        let done = expire_step(&mut node.core, now, now.wall_ms).expect("works");
+        expired += done.expired;
+        if !done.more {
+            break;
+        }
+    }
+    assert_eq!(expired, 600);
+    assert!(node.core.durable().lsn > last, "logged");
+    assert_eq!(node.run("DBSIZE"), Reply::Int(1));
+    assert_eq!(node.entries(layout::EXPIRY_PREFIX), 1, "the hint of the one that lives");
+    assert_eq!(node.run("GET extended"), Reply::bulk("1"));
+    let before = node.digest();
+    let mut node = node.crash();
+    assert_eq!((node.digest(), node.run("DBSIZE")), (before, Reply::Int(1)));
+}
+
+#[test]
+fn what_was_dropped_is_reclaimed_and_nothing_else() {
+    let mut node = Node::new();
+    for number in 0..2_000 {
+        node.execute(&format!("HSET big field:{number} {number}"));
+        node.execute(&format!("HSET hash:{number} a 1 b 2"));
+    }
+    node.core.commit().expect("is durable");
+    let records = node.core.durable().lsn;
+    node.run("DEL big");
+    assert_eq!(node.core.durable().lsn.records_since(records), 1, "one record, however big");
+    node.run("FLUSHALL");
+    assert_eq!(node.core.durable().lsn.records_since(records), 2);
+    node.run("HSET kept a 1 b 2");
+    let before = node.digest();
+    while reclaim_step(&mut node.core).expect("works").more {}
+    assert_eq!(node.digest(), before);
+    assert_eq!((node.entries(b'F'), node.entries(b'K'), node.entries(layout::GARBAGE_PREFIX)), (2, 1, 0));
+}
+
+#[test]
+fn a_clock_that_jumps_ahead_refuses_writes_until_it_is_confirmed() {
+    let mut node = Node::new();
+    node.run("SET a 1");
+    node.now.wall_ms += 10_000_000;
+    assert!(matches!(node.run("SET a 2"), Reply::Error(_)));
+    assert!(node.gate.holds(Condition::ClockJump));
+    let now = node.now;
+    node.core.confirm_clock(now);
+    assert_eq!(node.run("SET a 2"), Reply::Ok);
+    assert_eq!(node.core.durable().time_ms, node.now.wall_ms);
+}
+
+#[test]
+fn a_log_over_its_limit_refuses_until_it_is_pruned() {
+    let mut node = Node::new();
+    node.core.limit_wal(600 * 1024);
+    let mut taken = 0;
+    while node.run(&format!("SET key:{taken} {}", "x".repeat(4_000))) == Reply::Ok {
+        taken += 1;
+        assert!(taken < 1_000, "refused at some point");
+    }
+    assert!(node.gate.holds(Condition::ArchiveLag));
+    assert_eq!(node.run("GET key:0"), Reply::bulk("x".repeat(4_000)), "reads go on");
+    let durable = node.core.durable().lsn;
+    node.core.prune(durable);
+    assert_eq!(node.run("SET more 1"), Reply::Ok);
+    while node.pool.fill_step(1 << 20).expect("works") != reddb_file::wal::FillProgress::Idle {}
+}
