@@ -22,6 +22,7 @@ pub mod codec;
 pub mod epochs;
 mod fetch;
 pub mod history;
+pub mod info;
 pub mod plan;
 pub mod points;
 pub mod progress;

@@ -235,8 +235,7 @@ impl History {
         for timeline in self.tree.usable().collect::<Vec<_>>() {
             let named = named.get(&timeline).map_or(&[][..], Vec::as_slice);
             let end = self.end(timeline);
-            let fork = self.tree.fork(timeline).map_or(Lsn::ZERO, |fork| fork.lsn);
-            let base = self.base_lsn(timeline, fork);
+            let base = self.base_lsn(timeline);
             let needed = base.unwrap_or(end);
             for (first_lsn, last_lsn) in self.missing(timeline, needed, end) {
                 let range = LsnRange::new(timeline, first_lsn, last_lsn);
@@ -268,12 +267,22 @@ impl History {
 
     /// Where the first restorable state of `timeline`'s own records is: its fork, where an ancestor has a snapshot at or
     /// before it, else its first snapshot.
-    fn base_lsn(&self, timeline: TimelineId, fork: Lsn) -> Option<Lsn> {
+    fn base_lsn(&self, timeline: TimelineId) -> Option<Lsn> {
+        let fork = self.tree.fork(timeline).map_or(Lsn::ZERO, |fork| fork.lsn);
         let path = self.tree.path(timeline);
         let on_path = path
             .iter()
             .flat_map(|span| self.snapshots(span.timeline).iter().filter(|snapshot| span.holds_state(snapshot.lsn)));
         on_path.map(|snapshot| snapshot.lsn.max(fork)).min()
+    }
+
+    /// The records of `timeline`'s own that a restore would need and no segment holds: between its first restorable state
+    /// and its proved end.
+    #[must_use]
+    pub fn holes(&self, timeline: TimelineId) -> Vec<LsnRange> {
+        let end = self.end(timeline);
+        let missing = self.missing(timeline, self.base_lsn(timeline).unwrap_or(end), end);
+        missing.into_iter().map(|(first, last)| LsnRange::new(timeline, first, last)).collect()
     }
 
     /// The records after `after`, up to and including `end`, that no run of `timeline`'s line holds.

@@ -1,5 +1,7 @@
 //! What this crate's tests archive: a journal in memory, a clock that is set, and stores with faults.
 
+mod reading;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

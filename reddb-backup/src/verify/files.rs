@@ -93,6 +93,9 @@ pub(super) async fn check(
             Some(bytes) => to_read.push((*digest, *bytes)),
         }
     }
+    // What no snapshot names may be taken over by the next one that has such a file, so it must be good too.
+    let orphans = rest.files.iter().filter(|(digest, _)| !contents.contains_key(digest));
+    to_read.extend(orphans.map(|(digest, bytes)| (*digest, *bytes)));
     to_read.sort_unstable();
     meter.expect(to_read.len() as u64, to_read.iter().fold(0, |sum: u64, (_, bytes)| sum.saturating_add(*bytes)));
     let reads = to_read.iter().map(async |(digest, bytes)| {
@@ -112,7 +115,10 @@ pub(super) async fn check(
         }
     }
     for (kind, digest, detail) in damaged {
-        let Some(content) = contents.get(&digest) else { continue };
+        let Some(content) = contents.get(&digest) else {
+            verdict.faults.push(Fault::new(kind, ArchiveKey::Object(digest), detail));
+            continue;
+        };
         let needing = content.snapshots.iter().filter_map(|index| snapshots.get(usize::try_from(*index).ok()?));
         for snapshot in needing {
             let of = snapshot.reference().key();

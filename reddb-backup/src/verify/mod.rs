@@ -13,7 +13,7 @@ mod segments;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use reddb_file::archive::MissingDigest;
+use reddb_file::archive::{ArchiveKey, Catalogue, MissingDigest};
 
 pub use report::{Checked, VerifiedTimeline, VerifyReport};
 
@@ -22,7 +22,7 @@ use crate::history::contents::ObjectTotals;
 use crate::history::read::{HistoryError, read, read_rest};
 use crate::history::{Fault, FaultKind, History, LsnRange};
 use crate::progress::{Meter, Phase, Progress, Silent};
-use crate::store::{Store, StoreError};
+use crate::store::{ReadError, Store, StoreError, StoreErrorKind};
 
 /// How many objects are read at once.
 const AT_ONCE_MAX: usize = 4;
@@ -80,6 +80,7 @@ pub async fn verify(store: &Store, options: &VerifyOptions) -> Result<VerifyRepo
     let segments = segments::check(store, &history, &meter).await?;
 
     let mut faults = history.faults().to_vec();
+    faults.extend(catalogue_fault(store, options.missing_digest).await?);
     faults.extend(files.faults);
     faults.extend(segments.faults);
     faults.extend(times_that_go_back(&history));
@@ -122,6 +123,19 @@ pub async fn verify(store: &Store, options: &VerifyOptions) -> Result<VerifyRepo
     })
 }
 
+/// The catalogue is derived and may be missing or old, but what is there is to be whole.
+async fn catalogue_fault(store: &Store, missing: MissingDigest) -> Result<Option<Fault>, VerifyError> {
+    let key = ArchiveKey::Catalogue;
+    match store.get_document::<Catalogue>(&key, missing).await {
+        Ok(_) | Err(ReadError::Store(StoreError::NotFound { .. })) => Ok(None),
+        Err(ReadError::Store(error)) if error.kind() != StoreErrorKind::Integrity => Err(error.into()),
+        Err(error) => {
+            let fault = Fault::new(FaultKind::DocumentDamaged, key, error);
+            Ok(Some(Fault { hint: "nothing is lost: the next snapshot or restore point writes it anew", ..fault }))
+        }
+    }
+}
+
 fn sort(faults: &mut Vec<Fault>) {
     faults.sort_by(|left, right| (left.affects, &left.key, left.kind).cmp(&(right.affects, &right.key, right.kind)));
     faults.dedup();
@@ -139,7 +153,7 @@ fn times_that_go_back(history: &History) -> Vec<Fault> {
                 let (before, after) = (&pair[0], &pair[1]);
                 let (Some(last_ms), first_ms) = (before.last_time_ms(), after.segment.first_time_ms) else { continue };
                 if after.from == after.segment.first_lsn && first_ms < last_ms {
-                    let key = reddb_file::archive::ArchiveKey::SegmentSidecar(after.segment.name());
+                    let key = ArchiveKey::SegmentSidecar(after.segment.name());
                     let detail =
                         format!("its first record's time is {first_ms}, that of the record before is {last_ms}");
                     let range = LsnRange::new(after.segment.timeline, after.from, after.from);
@@ -168,7 +182,7 @@ fn broken_promises(history: &History) -> Vec<Fault> {
                 head.complete_until_ms, segment.first_time_ms
             );
             let range = LsnRange::new(head.timeline, next, next);
-            let key = reddb_file::archive::ArchiveKey::EpochHead(epoch);
+            let key = ArchiveKey::EpochHead(epoch);
             notices.push(Fault::new(FaultKind::TimeOrder, key, detail).affecting(range));
         }
     }
