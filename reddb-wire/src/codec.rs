@@ -51,14 +51,26 @@ pub enum ChangeError {
     },
 }
 
-fn check_lengths(change: &Change<'_>) -> Result<(), ChangeError> {
-    let (key, value): (&[u8], &[u8]) = match change {
+/// A change's key or field, and its value; empty where it has none.
+const fn contents<'a>(change: &Change<'a>) -> (&'a [u8], &'a [u8]) {
+    match change {
         Change::PutString { key, value, .. } => (key, value),
         Change::PutField { field, value, .. } => (field, value),
         Change::PutHash { key, .. } | Change::SetExpiry { key, .. } | Change::DeleteKey { key, .. } => (key, &[]),
         Change::DeleteField { field, .. } => (field, &[]),
         Change::DropObject { .. } | Change::PutDatabase { .. } | Change::DropSpace { .. } => (&[], &[]),
-    };
+    }
+}
+
+/// At least as many bytes as the change takes with the version before it: its numbers at their longest.
+const fn encoded_bytes_max(change: &Change<'_>) -> usize {
+    const NUMBERS_BYTES_MAX: usize = 72;
+    let (key, value) = contents(change);
+    NUMBERS_BYTES_MAX + key.len() + value.len()
+}
+
+fn check_lengths(change: &Change<'_>) -> Result<(), ChangeError> {
+    let (key, value) = contents(change);
     if key.len() > KEY_BYTES_MAX {
         return Err(ChangeError::KeyTooLong { bytes: key.len() });
     }
@@ -114,6 +126,7 @@ impl PayloadBuilder {
     pub fn push(&mut self, change: &Change<'_>) -> Result<(), ChangeError> {
         check_lengths(change)?;
         let before = self.bytes.len();
+        self.bytes.reserve(encoded_bytes_max(change));
         if self.bytes.is_empty() {
             self.bytes.push(CHANGE_FORMAT_VERSION);
         }

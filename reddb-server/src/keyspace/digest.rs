@@ -90,3 +90,88 @@ fn bytes(hash: &mut Sha256, bytes: &[u8]) {
     hash.update((bytes.len() as u64).to_le_bytes());
     hash.update(bytes);
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::keyspace::testing::TestDatabase;
+
+    use super::*;
+
+    fn hex(digest: [u8; 32]) -> String {
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Asserts that the page gives this digest, on a line of its own.
+    fn assert_documented(database: &TestDatabase) {
+        let hex = hex(digest(&database.state).unwrap());
+        assert!(include_str!("../../../docs/format/digest.md").lines().any(|line| line == hex), "{hex}");
+    }
+
+    #[test]
+    fn digests_are_what_the_format_page_says() {
+        let mut database = TestDatabase::new();
+        assert_documented(&database);
+        // The order of doing it, and what was there before, leave no trace.
+        database.ask("HSET old g x h y");
+        database.ask("HSET old f v");
+        database.ask("HDEL old h");
+        database.ask("HSET old g ''");
+        database.ask("RENAME old h");
+        database.ask("PEXPIREAT h 1700000000001");
+        database.ask("PEXPIREAT h 1700000000000");
+        assert_eq!(database.ask("EXISTS h"), "0", "an expiry that is not later than now deletes");
+        database.now_ms -= 1;
+        database.ask("HSET h g '' f v");
+        database.ask("PEXPIREAT h 1700000000000");
+        database.ask("SET a 0");
+        database.ask("INCR a");
+        database.db = 3;
+        database.ask("SET a ''");
+        assert_documented(&database);
+        // Expired, and not deleted: still the same state.
+        database.now_ms += 10;
+        assert_eq!(database.ask("GET a"), "''");
+        assert_documented(&database);
+    }
+
+    #[test]
+    fn every_part_counts() {
+        let of = |commands: &[&str]| {
+            let mut database = TestDatabase::new();
+            for command in commands {
+                database.ask(command);
+            }
+            digest(&database.state).unwrap()
+        };
+        let states: &[&[&str]] = &[
+            &[],
+            &["SET a b"],
+            &["SET a c"],
+            &["SET ab ''"],
+            &["SET a b EX 100"],
+            &["SET a b EX 101"],
+            &["SET a b", "MOVE a 1"],
+            &["HSET a b ''"],
+            &["HSET a '' b"],
+            &["HSET a b c"],
+            &["HSET a b c d e"],
+            &["HSET a b cd e ''"],
+        ];
+        let mut digests: Vec<_> = states.iter().map(|commands| of(commands)).collect();
+        digests.sort_unstable();
+        digests.dedup();
+        assert_eq!(digests.len(), states.len());
+        assert_eq!(of(&["SET a b"]), of(&["SET x y", "SET a b EX 5", "PERSIST a", "DEL x"]));
+        assert_eq!(of(&["HSET a b c"]), of(&["HSET x d e b c", "HDEL x d", "RENAME x a"]));
+        assert_eq!(of(&["FLUSHALL"]), of(&["HSET h f v", "FLUSHALL"]));
+    }
+
+    #[test]
+    fn a_hash_that_miscounts_is_an_error() {
+        let mut database = TestDatabase::new();
+        database.ask("HSET h f v");
+        let field = database.state.entries().keys().find(|key| key[0] == b'F').cloned().unwrap();
+        database.state.write(&[(field, None)]);
+        assert!(matches!(digest(&database.state), Err(StateError::Mismatch(_))));
+    }
+}

@@ -354,3 +354,81 @@ pub fn decode_entry(entry_key: &[u8], value: &Bytes) -> Result<Entry, LayoutErro
     };
     Ok(Entry { value, expires_at_ms })
 }
+
+#[cfg(test)]
+mod tests {
+    use reddb_file::{Lsn, TimelineId};
+
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn entries_are_spelled_as_the_format_page_says() {
+        let page = include_str!("../../../docs/format/engine-keys.md");
+        let shown: Vec<String> = page.lines().map(|line| line.replace(' ', "")).collect();
+        let (space, object) = (ObjectId::initial_space(0), ObjectId::new(Lsn::new(258), 3));
+        let string = |expires_at_ms| Entry { value: Value::String("v".into()), expires_at_ms };
+        let hash = Entry { value: Value::Hash(HashRef { object, field_count: 2 }), expires_at_ms: None };
+        let at_ms = 1_700_000_000_000;
+        let database = DatabaseState { space: object, key_count: 2, expiring_count: 1 };
+        let timeline = TimelineState { timeline: TimelineId::new(2), clock_offset_ms: 1000 };
+        let spelled = [
+            database_entry(1),
+            encode_database(&database),
+            key_entry(space, b"k"),
+            encode_entry(&string(None)),
+            encode_entry(&string(Some(at_ms))),
+            encode_entry(&hash),
+            field_entry(object, b"f"),
+            garbage_entry(Garbage::Object(object)),
+            garbage_entry(Garbage::Space(space)),
+            expiry_entry(at_ms, space, b"k"),
+            timeline_entry(),
+            encode_timeline(&timeline),
+        ];
+        for bytes in &spelled {
+            let hex = hex(bytes);
+            assert!(shown.iter().any(|line| line.ends_with(&hex)), "docs/format/engine-keys.md does not show {hex}");
+        }
+        assert_eq!(decode_database(1, &spelled[1]), Ok(database));
+        assert_eq!(decode_entry(&spelled[2], &spelled[4]), Ok(string(Some(at_ms))));
+        assert_eq!(decode_entry(&spelled[2], &spelled[5]), Ok(hash));
+        assert_eq!(decode_garbage_entry(&spelled[7]), Ok(Garbage::Object(object)));
+        assert_eq!(decode_garbage_entry(&spelled[8]), Ok(Garbage::Space(space)));
+        assert_eq!(decode_expiry_entry(&spelled[9]), Ok((at_ms, space, "k".into())));
+        assert_eq!(decode_timeline(&spelled[11]), Ok(timeline));
+        assert_eq!(&*EntryKey::key(space, b"k"), &spelled[2][..]);
+        assert_eq!(&*EntryKey::field(object, b"f"), &spelled[6][..]);
+        let long = [b'x'; EntryKey::SHORT];
+        assert_eq!(&*EntryKey::key(space, &long), &key_entry(space, &long)[..]);
+    }
+
+    #[test]
+    fn damaged_entries_are_errors() {
+        let string = encode_string(b"", Some(u64::MAX));
+        let hash = encode_hash(&HashRef { object: ObjectId::initial_space(1), field_count: u64::MAX }, None);
+        assert!(decode_entry(b"K", &string).is_ok() && decode_entry(b"K", &hash).is_ok());
+        for cut in 0..string.len() {
+            assert!(decode_entry(b"K", &string.slice(..cut)).is_err(), "{cut}");
+        }
+        for cut in 0..hash.len() {
+            assert!(decode_entry(b"K", &hash.slice(..cut)).is_err(), "{cut}");
+        }
+        assert!(decode_entry(b"K", &[&hash[..], &[0]].concat().into()).is_err());
+        assert!(decode_entry(b"K", &Bytes::from_static(&[3, 0])).is_err());
+        assert!(decode_database(0, &[0; 27]).is_err() && decode_database(0, &[0; 29]).is_err());
+        assert!(decode_timeline(&[0; 11]).is_err() && decode_timeline(&[0; 13]).is_err());
+        assert!(decode_garbage_entry(&[b'G', 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).is_err());
+        assert!(decode_garbage_entry(b"G").is_err());
+        assert!(decode_expiry_entry(&Bytes::from_static(b"X1234567890123456789")).is_err());
+    }
+
+    #[test]
+    fn a_prefix_ends_where_the_next_begins() {
+        assert_eq!(&prefix_end(b"Ka")[..], b"Kb");
+        assert_eq!(&prefix_end(&[b'K', 0xff, 0xff])[..], b"L");
+    }
+}
