@@ -1,5 +1,6 @@
 //! The RedDB server: engine, write path, RESP, archive, admin port and the `reddb` command.
 
+pub mod admin;
 pub mod cli;
 pub mod clock;
 pub mod command;

@@ -1,2 +1,7 @@
 //! The `reddb` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    reddb_server::cli::run(std::env::args_os())
+}

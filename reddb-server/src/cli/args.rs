@@ -70,9 +70,6 @@ pub struct AdminArgs {
     /// A file whose first line is the server's password
     #[arg(long, value_name = "FILE", env = "REDDB_PASSWORD_FILE")]
     pub password_file: Option<PathBuf>,
-    /// The server's password; only ever taken from the environment
-    #[arg(skip)]
-    pub password: Option<String>,
 }
 
 /// Where an archive is and how to talk to its store.

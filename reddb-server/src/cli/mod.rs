@@ -1,6 +1,77 @@
 //! The `reddb` command: arguments, settings, and one module for each thing it does.
+//!
+//! stdout carries results only (text, or one JSON document with `--json`); logs, progress and errors go to stderr. The
+//! exit code says how it ended ([`exit::Exit`]).
 
+pub mod archive;
 pub mod args;
+pub mod backup;
+pub mod check;
+pub mod client;
 pub mod exit;
+pub mod inspect;
+pub mod output;
+pub mod serve;
 pub mod settings;
 pub mod units;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+
+use self::args::{Cli, Command};
+use self::exit::{CliError, Exit};
+
+/// Background work that hangs does not keep the process from ending.
+const RUNTIME_GRACE: Duration = Duration::from_secs(2);
+
+/// Runs the command line and says how it ended.
+#[must_use]
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let exit = match Cli::try_parse_from(arguments) {
+        Ok(cli) => run_command(cli.command).unwrap_or_else(|error| {
+            eprintln!("reddb: {error}");
+            error.exit()
+        }),
+        Err(error) => {
+            // Where not even stderr can be written, the exit code has to do.
+            error.print().ok();
+            match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Ok,
+                _ => Exit::Usage,
+            }
+        }
+    };
+    exit.into()
+}
+
+fn run_command(command: Command) -> Result<Exit, CliError> {
+    let password = password_from_environment()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::critical(format!("no threads to run on: {error}")))?;
+    let result = runtime.block_on(async {
+        match command {
+            Command::Serve(args) => serve::run(*args, password).await,
+            Command::Backup(args) => backup::backup(args, password).await,
+            Command::Mark(args) => backup::mark(args, password).await,
+            Command::Check(args) => check::run(args, password).await,
+            Command::Inspect(args) => inspect::run(&args),
+            Command::Info(_) | Command::Verify(_) | Command::Restore(_) | Command::Demo(_) => {
+                Err(CliError::usage("not in this build"))
+            }
+        }
+    });
+    runtime.shutdown_timeout(RUNTIME_GRACE);
+    result
+}
+
+fn password_from_environment() -> Result<Option<String>, CliError> {
+    std::env::var_os("REDDB_PASSWORD")
+        .map(|password| password.into_string().map_err(|_| CliError::usage("REDDB_PASSWORD is not text")))
+        .transpose()
+}

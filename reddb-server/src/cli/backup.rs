@@ -1,0 +1,60 @@
+//! `reddb backup` and `reddb mark`: acts of a running server, asked for over its admin port.
+
+use super::args::{BackupArgs, MarkArgs};
+use super::client::{AdminClient, Patience};
+use super::exit::{CliError, Exit};
+use super::output::{print, print_json};
+use super::units::{Moment, Size, Span};
+use crate::admin::document::{BackupDocument, BackupRequest, MarkDocument, MarkRequest};
+use std::time::Duration;
+
+/// Takes a snapshot; returns when it is published.
+///
+/// # Errors
+/// Exit code 4 where the server cannot be reached, 6 where another backup runs, 2 where it fails.
+pub async fn backup(args: BackupArgs, password: Option<String>) -> Result<Exit, CliError> {
+    let client = AdminClient::new(&args.admin, password)?;
+    let request = BackupRequest { reason: Some(args.reason) };
+    let made: BackupDocument = client.post("/admin/backup", &request, Patience::Unlimited).await?;
+    if args.output.json {
+        print_json(&made)?;
+    } else {
+        print(&format!(
+            "snapshot {} published\n  LSN       {} on timeline {}\n  files     {} of {}\n  sent      {} (the rest was in the \
+             archive already)\n  duration  {}\n",
+            made.id,
+            made.lsn,
+            made.timeline,
+            made.file_count,
+            Size(made.total_bytes),
+            Size(made.sent_bytes),
+            Span(Duration::from_millis(made.duration_ms)),
+        ))?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// Names the newest durable LSN.
+///
+/// # Errors
+/// Exit code 3 for an impossible name, 4 where the server cannot be reached, 2 where it fails.
+pub async fn mark(args: MarkArgs, password: Option<String>) -> Result<Exit, CliError> {
+    args.name
+        .parse::<reddb_file::archive::PointName>()
+        .map_err(|error| CliError::usage(error).hint("names are made of letters, digits, `-`, `_` and `.`"))?;
+    let client = AdminClient::new(&args.admin, password)?;
+    let made: MarkDocument = client.post("/admin/mark", &MarkRequest { name: args.name }, Patience::Unlimited).await?;
+    if args.output.json {
+        print_json(&made)?;
+    } else {
+        print(&format!(
+            "{} is LSN {} on timeline {} ({}), chain {}\n",
+            made.name,
+            made.lsn,
+            made.timeline,
+            Moment(made.time_ms),
+            made.chain,
+        ))?;
+    }
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,41 @@
+//! What commands write to stdout: text for people, or one JSON document for programs.
+
+use std::io::Write as _;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::exit::CliError;
+
+/// Writes one JSON document, pretty-printed, with a line feed at its end.
+///
+/// # Errors
+/// Where stdout cannot be written.
+pub fn print_json<T: Serialize>(value: &T) -> Result<(), CliError> {
+    let mut text = serde_json::to_string_pretty(value)
+        .map_err(|error| CliError::critical(format!("cannot be written as JSON: {error}")))?;
+    text.push('\n');
+    print(&text)
+}
+
+/// Writes text as it is. A reader that went away (`| head`) is no error.
+///
+/// # Errors
+/// Where stdout cannot be written.
+pub fn print(text: &str) -> Result<(), CliError> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(CliError::critical(format!("stdout cannot be written: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A value as JSON.
+///
+/// # Errors
+/// Where the type cannot be JSON.
+pub fn to_json<T: Serialize>(value: &T) -> Result<Value, CliError> {
+    serde_json::to_value(value).map_err(|error| CliError::critical(format!("cannot be written as JSON: {error}")))
+}
