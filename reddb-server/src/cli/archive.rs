@@ -28,8 +28,9 @@ impl StoreArgs {
 pub fn open(args: &ArchiveArgs) -> Result<Store, CliError> {
     let url: ArchiveUrl = args.archive.parse().map_err(CliError::usage)?;
     Store::open(&url, &store_settings(&args.store.config()), OpenMode::MustExist).map_err(|error| match &error {
-        OpenError::Directory { .. } => CliError::new(Exit::Unreachable, &error)
-            .hint("is it mounted? The archive's URL is in the start-up text of `reddb serve` and in `reddb check --json`"),
+        OpenError::Directory { .. } => CliError::new(Exit::Unreachable, &error).hint(
+            "is it mounted? The archive's URL is in the start-up text of `reddb serve` and in `reddb check --json`",
+        ),
         OpenError::PlainHttp { .. } => CliError::usage(&error).hint("--archive-allow-http allows it"),
         OpenError::Client { .. } | OpenError::Credentials(_) => CliError::usage(&error),
     })

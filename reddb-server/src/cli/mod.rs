@@ -11,7 +11,7 @@ pub mod client;
 pub mod exit;
 pub mod inspect;
 pub mod output;
-pub mod serve;
+
 pub mod settings;
 pub mod units;
 
@@ -56,12 +56,11 @@ fn run_command(command: Command) -> Result<Exit, CliError> {
         .map_err(|error| CliError::critical(format!("no threads to run on: {error}")))?;
     let result = runtime.block_on(async {
         match command {
-            Command::Serve(args) => serve::run(*args, password).await,
             Command::Backup(args) => backup::backup(args, password).await,
             Command::Mark(args) => backup::mark(args, password).await,
             Command::Check(args) => check::run(args, password).await,
             Command::Inspect(args) => inspect::run(&args),
-            Command::Info(_) | Command::Verify(_) | Command::Restore(_) | Command::Demo(_) => {
+            Command::Serve(_) | Command::Info(_) | Command::Verify(_) | Command::Restore(_) | Command::Demo(_) => {
                 Err(CliError::usage("not in this build"))
             }
         }
