@@ -182,6 +182,10 @@ pub struct BackupDocument {
     pub timeline: TimelineId,
     /// The newest record it holds.
     pub lsn: Lsn,
+    /// The chain after that record, in hex.
+    pub chain: String,
+    /// That record's time, in Unix milliseconds.
+    pub time_ms: u64,
     /// How many files it has.
     pub file_count: u64,
     /// Their size.
@@ -194,8 +198,9 @@ pub struct BackupDocument {
 
 impl From<BackupSummary> for BackupDocument {
     fn from(summary: BackupSummary) -> Self {
-        let BackupSummary { id, timeline, lsn, file_count, total_bytes, sent_bytes, duration_ms } = summary;
-        Self { id, timeline, lsn, file_count, total_bytes, sent_bytes, duration_ms }
+        let BackupSummary { id, timeline, lsn, chain, time_ms, file_count, total_bytes, sent_bytes, duration_ms } =
+            summary;
+        Self { id, timeline, lsn, chain, time_ms, file_count, total_bytes, sent_bytes, duration_ms }
     }
 }
 

@@ -58,6 +58,22 @@ impl Exit {
     }
 }
 
+impl From<crate::database::ExitCode> for Exit {
+    fn from(code: crate::database::ExitCode) -> Self {
+        use crate::database::ExitCode as Code;
+        match code {
+            Code::Ok => Self::Ok,
+            Code::Warning => Self::Warning,
+            Code::Critical => Self::Critical,
+            Code::Usage => Self::Usage,
+            Code::Unreachable => Self::Unreachable,
+            Code::Integrity => Self::Integrity,
+            Code::Held => Self::Held,
+            Code::NotReachable => Self::TargetNotReachable,
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         exit.code().into()

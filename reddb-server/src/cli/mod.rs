@@ -11,9 +11,13 @@ pub mod client;
 pub mod exit;
 pub mod inspect;
 pub mod output;
+pub mod progress;
+pub mod restore;
+pub mod serve;
 
 pub mod settings;
 pub mod units;
+pub mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -56,13 +60,14 @@ fn run_command(command: Command) -> Result<Exit, CliError> {
         .map_err(|error| CliError::critical(format!("no threads to run on: {error}")))?;
     let result = runtime.block_on(async {
         match command {
+            Command::Serve(args) => serve::run(*args, password).await,
             Command::Backup(args) => backup::backup(args, password).await,
             Command::Mark(args) => backup::mark(args, password).await,
             Command::Check(args) => check::run(args, password).await,
             Command::Inspect(args) => inspect::run(&args),
-            Command::Serve(_) | Command::Info(_) | Command::Verify(_) | Command::Restore(_) | Command::Demo(_) => {
-                Err(CliError::usage("not in this build"))
-            }
+            Command::Verify(args) => verify::run(args).await,
+            Command::Restore(args) => restore::run(args).await,
+            Command::Info(_) | Command::Demo(_) => Err(CliError::usage("not in this build")),
         }
     });
     runtime.shutdown_timeout(RUNTIME_GRACE);

@@ -25,7 +25,7 @@ const WAL_SEGMENT_BYTES_MAX: u64 = 1 << 30;
 const WAL_SEGMENT_BYTES_STEP: u64 = 4096;
 /// An archived segment's plain records, at least and at most.
 const ARCHIVE_SEGMENT_BYTES_MIN: u64 = 64 << 10;
-const ARCHIVE_SEGMENT_BYTES_MAX: u64 = reddb_file::limits::ARCHIVE_SEGMENT_PLAIN_BYTES_MAX;
+const ARCHIVE_SEGMENT_BYTES_MAX: u64 = reddb_file::limits::ARCHIVE_SEGMENT_RECORD_BYTES_MAX as u64;
 /// The levels that zstd knows.
 const COMPRESSION_LEVELS: std::ops::RangeInclusive<i32> = 1..=19;
 

@@ -21,7 +21,8 @@ pub(super) struct AddressFile {
 impl AddressFile {
     pub(super) fn write(dir: &Path, data: SocketAddr, admin: SocketAddr) -> Result<Self, CliError> {
         let path = dir.join(NAME);
-        let failed = |error: std::io::Error| CliError::critical(format!("{}: cannot be written: {error}", path.display()));
+        let failed =
+            |error: std::io::Error| CliError::critical(format!("{}: cannot be written: {error}", path.display()));
         let text = json!({ "data": data.to_string(), "admin": admin.to_string(), "process": std::process::id() });
         let temporary = dir.join(format!("{NAME}.new"));
         std::fs::write(&temporary, format!("{text}\n")).map_err(failed)?;

@@ -100,12 +100,12 @@ impl Server {
         };
         let port = Port::open(config, database.clone()).await.map_err(port_error)?;
         let data = *port.addresses().first().ok_or_else(|| CliError::critical("the data port has no address"))?;
-        let admin_address =
-            admin.local_addr().map_err(|error| CliError::critical(format!("the admin port has no address: {error}")))?;
+        let admin_address = admin
+            .local_addr()
+            .map_err(|error| CliError::critical(format!("the admin port has no address: {error}")))?;
         let addresses = AddressFile::write(database.dir(), data, admin_address)?;
         let shared = Arc::clone(port.shared());
-        let services =
-            Admin::new(database, settings.password.as_deref(), Arc::new(move || count_clients(&shared)));
+        let services = Admin::new(database, settings.password.as_deref(), Arc::new(move || count_clients(&shared)));
         let (admin_stop, stopped) = oneshot::channel::<()>();
         let stopped = async move {
             // A sender that was dropped stops the port too.
@@ -143,8 +143,9 @@ fn listen_error(address: SocketAddr, flag: &str, error: &std::io::Error) -> CliE
         std::io::ErrorKind::AddrInUse => Exit::Held,
         _ => Exit::Usage,
     };
-    CliError::new(exit, format!("cannot listen on {address}: {error}"))
-        .hint(format!("is another server running there? Choose another address with --{flag}; port 0 takes any free one"))
+    CliError::new(exit, format!("cannot listen on {address}: {error}")).hint(format!(
+        "is another server running there? Choose another address with --{flag}; port 0 takes any free one"
+    ))
 }
 
 fn port_error(error: PortError) -> CliError {

@@ -13,9 +13,8 @@ pub(super) struct Signals {
 
 impl Signals {
     pub(super) fn listen() -> Result<Self, CliError> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| CliError::critical(format!("cannot listen for signals: {error}")))
-        };
+        let listen =
+            |kind| signal(kind).map_err(|error| CliError::critical(format!("cannot listen for signals: {error}")));
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 

@@ -39,7 +39,8 @@ fn text(settings: &ServeSettings, status: &Status, data: SocketAddr, admin: Sock
     if let Some((code, reason)) = &status.refusal {
         line("writes", &format!("are refused ({code}): {reason}"));
     }
-    let admin_flag = if admin.to_string() == ADMIN_DEFAULT { String::new() } else { format!(" --admin http://{admin}") };
+    let admin_flag =
+        if admin.to_string() == ADMIN_DEFAULT { String::new() } else { format!(" --admin http://{admin}") };
     let host = if data.ip().is_loopback() { String::new() } else { format!(" -h {}", data.ip()) };
     let password = if settings.password.is_some() { " --askpass" } else { "" };
     out.push_str("\nNext:\n");

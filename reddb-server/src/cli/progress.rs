@@ -1,0 +1,59 @@
+//! Progress of long work on a terminal: bytes, rate, remaining time. Where stderr is no terminal, nothing is written.
+
+use std::io::IsTerminal as _;
+use std::sync::Arc;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use parking_lot::Mutex;
+use reddb_backup::progress::{Phase, Progress, ProgressReport, Silent};
+
+const BYTES: &str = "{prefix:>9} {bar:30} {bytes}/{total_bytes} at {binary_bytes_per_sec}, {eta} left ({msg})";
+const REFRESH_HZ: u8 = 4;
+
+/// Somebody who watches, if there is a terminal.
+#[must_use]
+pub fn watcher() -> Arc<dyn Progress> {
+    if std::io::stderr().is_terminal() { Arc::new(Bars { current: Mutex::new(None) }) } else { Silent::shared() }
+}
+
+struct Bars {
+    current: Mutex<Option<(Phase, ProgressBar)>>,
+}
+
+impl Progress for Bars {
+    fn report(&self, report: ProgressReport) {
+        let mut current = self.current.lock();
+        if current.as_ref().is_none_or(|(phase, _)| *phase != report.phase) {
+            if let Some((_, bar)) = current.take() {
+                bar.finish_and_clear();
+            }
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(REFRESH_HZ));
+            // A template that indicatif refuses would only cost the looks.
+            bar.set_style(ProgressStyle::with_template(BYTES).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_prefix(name(report.phase));
+            *current = Some((report.phase, bar));
+        }
+        if let Some((_, bar)) = current.as_ref() {
+            bar.set_length(report.bytes_total);
+            bar.set_position(report.bytes_done);
+            bar.set_message(format!("{} of {}", report.items_done, report.items_total));
+        }
+    }
+}
+
+impl Drop for Bars {
+    fn drop(&mut self) {
+        if let Some((_, bar)) = self.current.lock().take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+const fn name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Documents => "documents",
+        Phase::Files => "files",
+        Phase::Segments => "segments",
+        Phase::Sync => "sync",
+    }
+}

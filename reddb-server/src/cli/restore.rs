@@ -1,0 +1,178 @@
+//! `reddb restore`: plan, say so, carry out, say what was restored.
+
+use std::time::Instant;
+
+use reddb_backup::history::History;
+use reddb_backup::history::read::{HistoryError, read};
+use reddb_backup::plan::{Plan, PlanError, Request, Target, UnixMs, plan};
+use reddb_backup::restore::{RestoreError, RestoreErrorKind, RestoreOptions, RestoreReport, restore};
+use reddb_backup::store::{Store, StoreErrorKind};
+use reddb_file::archive::{MissingDigest, PointName};
+use reddb_file::control::TtlMode;
+use serde::Serialize;
+
+use super::args::{RestoreArgs, TargetArgs};
+use super::exit::{CliError, Exit};
+use super::{archive, output, progress};
+use crate::config::default_memory_bytes;
+use crate::restore::EngineSink;
+
+/// What a restore says with `--json`.
+#[derive(Clone, Debug, Serialize)]
+pub struct RestoreOutcome {
+    /// What was restored, and from what.
+    #[serde(flatten)]
+    pub report: RestoreReport,
+    /// The digest of the whole logical state, in hex: what `RED.DIGEST` gave at that LSN.
+    pub digest: String,
+    /// What the clocks of expiring keys will do.
+    pub ttl: TtlMode,
+}
+
+/// Runs `reddb restore`.
+///
+/// # Errors
+/// Exit code 7 for a target that cannot be reached, 5 for damage on the way, 4 for a store that does not answer, 3 for a
+/// directory that cannot be restored into.
+pub async fn run(args: RestoreArgs) -> Result<Exit, CliError> {
+    let store = archive::open(&args.archive)?;
+    let request = Request { target: target(&args.target)?, timeline: args.timeline, snapshot: None };
+    let missing = if args.allow_missing_digests { MissingDigest::Accept } else { MissingDigest::Refuse };
+    let watcher = progress::watcher();
+    let contents = read(&store, missing, &watcher).await.map_err(|error| history_error(&error))?;
+    let history = History::conclude(contents);
+    let plan = plan(&history, &request).map_err(|error| plan_error(&error, &history))?;
+    drop((history, watcher));
+    if args.dry_run {
+        if args.output.json {
+            output::print_json(&plan)?;
+        } else {
+            output::print(&format!("{plan}\nnothing was done (--dry-run)\n"))?;
+        }
+        return Ok(Exit::Ok);
+    }
+    if !args.output.json {
+        output::print(&format!("{plan}\n"))?;
+    }
+    let outcome = carry_out(&store, plan, &args, missing).await?;
+    if args.output.json {
+        output::print_json(&outcome)?;
+    } else {
+        output::print(&text(&outcome))?;
+    }
+    Ok(Exit::Ok)
+}
+
+async fn carry_out(
+    store: &Store,
+    plan: Plan,
+    args: &RestoreArgs,
+    missing: MissingDigest,
+) -> Result<RestoreOutcome, CliError> {
+    let started = Instant::now();
+    let target_time_ms = match &plan.request.target {
+        Target::Time(time) => Some(time.0),
+        Target::Latest | Target::Lsn(_) | Target::Label(_) => None,
+    };
+    let memory_bytes = args.memory.map_or_else(default_memory_bytes, |size| size.0);
+    let (sink, restored) = EngineSink::new(memory_bytes, args.ttl, target_time_ms);
+    let options = RestoreOptions {
+        missing_digest: missing,
+        progress: progress::watcher(),
+        ..RestoreOptions::new(args.into.clone())
+    };
+    let (mut report, _) = restore(store, plan, options, sink).await.map_err(|error| restore_error(&error))?;
+    report.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let state = restored.lock().take();
+    let state = state.ok_or_else(|| CliError::critical("the restore ended without a state: this is a defect"))?;
+    let digest = state.digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(RestoreOutcome { report, digest, ttl: args.ttl })
+}
+
+fn target(args: &TargetArgs) -> Result<Target, CliError> {
+    Ok(match (args.to_lsn, args.to_time, &args.to_label) {
+        (Some(lsn), _, _) => Target::Lsn(lsn),
+        (_, Some(moment), _) => Target::Time(UnixMs(moment.0)),
+        (_, _, Some(label)) => Target::Label(PointName::new(label.clone()).map_err(CliError::usage)?),
+        (None, None, None) => Target::Latest,
+    })
+}
+
+fn text(outcome: &RestoreOutcome) -> String {
+    let RestoreOutcome { report, digest, ttl } = outcome;
+    let seconds = report.duration_ms / 1000;
+    let clocks = match ttl {
+        TtlMode::Continue => "go on from the restored moment",
+        TtlMode::Absolute => "follow the wall clock",
+    };
+    let mut text = format!(
+        "\nrestored  {into}\nLSN       {lsn} of timeline {timeline}\ntime      {time}\nchain     {chain}\ndigest    {digest}\n\
+         records   {records} replayed ({record_bytes} bytes) on a snapshot at LSN {snapshot}\n\
+         bytes     {fetched} fetched, {files} files of {file_bytes} bytes\nduration  {seconds}.{millis:03} s\n\
+         clocks    of expiring keys {clocks}\n",
+        into = report.into.display(),
+        lsn = report.mark.lsn,
+        timeline = report.forks_from,
+        time = UnixMs(report.mark.time_ms),
+        chain = report.mark.chain,
+        records = report.records,
+        record_bytes = report.record_bytes,
+        snapshot = report.snapshot.lsn,
+        fetched = report.fetched_bytes,
+        files = report.files,
+        file_bytes = report.file_bytes,
+        millis = report.duration_ms % 1000,
+    );
+    for key in &report.unverified {
+        text.push_str(&format!("UNVERIFIED {key} carries no digest: nothing proves that it is what was written\n"));
+    }
+    text.push_str(&format!(
+        "next      reddb serve --dir {} --archive … starts a new timeline from here\n",
+        report.into.display()
+    ));
+    text
+}
+
+/// Why an archive cannot be read at all.
+pub(super) fn history_error(error: &HistoryError) -> CliError {
+    let exit = match error {
+        HistoryError::Store(error) => store_exit(error.kind()),
+        HistoryError::NoArchive { .. } => Exit::Unreachable,
+        HistoryError::Cluster { .. } | HistoryError::TooManyObjects { .. } => Exit::Integrity,
+    };
+    CliError::new(exit, error)
+}
+
+/// What a store's error means for a reader.
+pub(super) const fn store_exit(kind: StoreErrorKind) -> Exit {
+    match kind {
+        StoreErrorKind::Integrity => Exit::Integrity,
+        StoreErrorKind::NotFound
+        | StoreErrorKind::Retry
+        | StoreErrorKind::Conflict
+        | StoreErrorKind::Configuration
+        | StoreErrorKind::Local => Exit::Unreachable,
+    }
+}
+
+fn plan_error(error: &PlanError, history: &History) -> CliError {
+    let cli = CliError::new(Exit::TargetNotReachable, error);
+    if history.faults().is_empty() {
+        cli.hint("`reddb info --archive …` shows what can be restored")
+    } else {
+        cli.hint("the archive is damaged: `reddb verify --archive …` says where, `reddb info --archive …` what is left")
+    }
+}
+
+fn restore_error(error: &RestoreError) -> CliError {
+    let exit = match error.kind() {
+        RestoreErrorKind::Store => Exit::Unreachable,
+        RestoreErrorKind::Integrity => Exit::Integrity,
+        RestoreErrorKind::Local => match error {
+            RestoreError::TargetNotEmpty { .. } | RestoreError::TargetIsMountPoint { .. } => Exit::Usage,
+            _ => Exit::Critical,
+        },
+        RestoreErrorKind::Sink | RestoreErrorKind::Cancelled => Exit::Critical,
+    };
+    CliError::new(exit, error)
+}
