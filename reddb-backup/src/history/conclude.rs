@@ -5,7 +5,7 @@ use std::mem;
 use std::sync::Arc;
 
 use reddb_file::archive::{ArchiveKey, EpochOutcome, SegmentName};
-use reddb_file::{Epoch, Lsn, TimelineId};
+use reddb_file::{Chain, Epoch, Lsn, TimelineId};
 
 use super::contents::{Contents, SegmentObjects, Slot, SnapshotKey};
 use super::epochs::Epochs;
@@ -100,7 +100,7 @@ impl History {
     fn find_ends(&mut self) {
         let mut ends = BTreeMap::new();
         for timeline in self.tree.usable() {
-            let fork = self.tree.fork(timeline).map_or(Lsn::ZERO, |fork| fork.lsn);
+            let fork = self.tree.start(timeline).map_or(Lsn::ZERO, |start| start.lsn);
             let reached = self.witnesses_of(timeline).iter().filter(|witness| witness.reach == Reach::Reached);
             let segments = self.segments(timeline).iter().map(|segment| segment.last_lsn).max();
             let end = reached.map(|witness| witness.lsn).chain(segments).fold(fork, Lsn::max);
@@ -216,7 +216,7 @@ impl History {
         }
         for witness in &self.witnesses {
             let chain = if witness.lsn == Lsn::ZERO {
-                Some(self.chain_at_start(witness.timeline))
+                Some(Chain::genesis(self.cluster()))
             } else {
                 self.line(witness.timeline).and_then(|line| line.chain_at(witness.lsn))
             };
@@ -268,7 +268,7 @@ impl History {
     /// Where the first restorable state of `timeline`'s own records is: its fork, where an ancestor has a snapshot at or
     /// before it, else its first snapshot.
     fn base_lsn(&self, timeline: TimelineId) -> Option<Lsn> {
-        let fork = self.tree.fork(timeline).map_or(Lsn::ZERO, |fork| fork.lsn);
+        let fork = self.tree.start(timeline).map_or(Lsn::ZERO, |start| start.lsn);
         let path = self.tree.path(timeline);
         let on_path = path
             .iter()
@@ -388,7 +388,7 @@ impl Sorter<'_> {
             if !self.counts(name.timeline, name.epoch, name.last_lsn, &key, range) {
                 continue;
             }
-            if self.tree.fork(name.timeline).is_some_and(|fork| name.first_lsn <= fork.lsn) {
+            if self.tree.start(name.timeline).is_some_and(|start| name.first_lsn <= start.lsn) {
                 let detail = "it begins before its timeline forked off";
                 self.faults.push(Fault::new(FaultKind::TimelineBroken, &key, detail).affecting(range));
                 continue;
@@ -434,7 +434,7 @@ impl Sorter<'_> {
             if !self.counts(key.timeline, snapshot.epoch, key.lsn, &object, range) {
                 continue;
             }
-            if self.tree.fork(key.timeline).is_some_and(|fork| key.lsn < fork.lsn) {
+            if self.tree.start(key.timeline).is_some_and(|start| key.lsn < start.lsn) {
                 let detail = "it lies before its timeline forked off";
                 self.faults.push(Fault::new(FaultKind::TimelineBroken, object, detail).affecting(range));
                 continue;

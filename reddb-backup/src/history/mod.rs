@@ -152,7 +152,7 @@ impl History {
 
     /// The chain at the beginning of a timeline's own records.
     fn chain_at_start(&self, timeline: TimelineId) -> Chain {
-        self.tree.fork(timeline).map_or_else(|| Chain::genesis(self.cluster()), |fork: ForkPoint| fork.chain)
+        self.tree.start(timeline).map_or_else(|| Chain::genesis(self.cluster()), |start: ForkPoint| start.chain)
     }
 
     /// The timeline that "the latest" means: the one that the newest epoch writes.

@@ -4,7 +4,8 @@
 //! own fork: then the parent contributes nothing and its parent does. [`Tree::path`] gives the spans of records that
 //! make one timeline's whole history, and [`Tree::owner`] the timeline that a position really belongs to.
 //!
-//! A timeline is usable if it and all its ancestors have documents that can be believed.
+//! A timeline is usable if its document can be believed. Where its parent is not, it is usable from its fork on, as a root:
+//! an archive may also begin after a fork, and then it holds nothing of the parent.
 
 use std::collections::BTreeMap;
 
@@ -55,7 +56,6 @@ impl Tree {
         faults: &mut Vec<Fault>,
     ) -> Self {
         let mut tree = Self::default();
-        // Ascending: a document's parent is always an earlier timeline, so it has been decided already.
         for (timeline, slot) in &contents.timelines {
             match slot {
                 Slot::Present(document) => tree.insert(*timeline, document),
@@ -77,17 +77,10 @@ impl Tree {
     }
 
     fn insert(&mut self, timeline: TimelineId, document: &TimelineDocument) {
-        match document.parent {
-            Some(parent) if !self.usable.contains_key(&parent.timeline) => {
-                let detail = format!("its parent, timeline {}, is missing or unusable", parent.timeline);
-                self.set_broken(timeline, FaultKind::TimelineBroken, &detail);
-            }
-            None if self.usable.values().any(|other| other.parent.is_none()) => {
-                self.set_broken(timeline, FaultKind::TimelineBroken, "a second timeline without a parent");
-            }
-            _ => {
-                self.usable.insert(timeline, document.clone());
-            }
+        if document.parent.is_none() && self.usable.values().any(|other| other.parent.is_none()) {
+            self.set_broken(timeline, FaultKind::TimelineBroken, "a second timeline without a parent");
+        } else {
+            self.usable.insert(timeline, document.clone());
         }
     }
 
@@ -112,10 +105,16 @@ impl Tree {
         self.usable.get(&timeline)
     }
 
-    /// Where a usable timeline forked off its parent.
+    /// Where a usable timeline begins: the last record before its own; none for a cluster's first.
+    #[must_use]
+    pub fn start(&self, timeline: TimelineId) -> Option<ForkPoint> {
+        self.usable.get(&timeline)?.parent
+    }
+
+    /// Where a usable timeline forked off a parent that can be used too.
     #[must_use]
     pub fn fork(&self, timeline: TimelineId) -> Option<ForkPoint> {
-        self.usable.get(&timeline)?.parent
+        self.start(timeline).filter(|start| self.usable.contains_key(&start.timeline))
     }
 
     /// The timeline that owns the record at `lsn` of `timeline`'s history.
@@ -128,7 +127,7 @@ impl Tree {
         owner
     }
 
-    /// The spans that make `timeline`'s history, from the root on. A span may be empty. Empty for an unusable timeline.
+    /// The spans that make `timeline`'s history, from the oldest usable ancestor on. A span may be empty. Empty for an unusable timeline.
     #[must_use]
     pub fn path(&self, timeline: TimelineId) -> Vec<Span> {
         let mut spans = Vec::new();

@@ -6,7 +6,9 @@ use reddb_file::{Lsn, TimelineId};
 use super::archive::{Archive, T1, T2, Writer, fork, history_of};
 use super::sink::{LogSink, Misbehaviour, Refused, carry_out, restored};
 use crate::history::{FaultKind, Moment};
+use crate::info::ArchiveInfo;
 use crate::plan::{PlanError, Request, Target, UnixMs, plan};
+use crate::progress::Silent;
 use crate::restore::{RestoreError, RestoreErrorKind, RestoreOptions, restore};
 use crate::source::LogSource as _;
 use crate::verify::{VerifyOptions, verify};
@@ -199,6 +201,63 @@ async fn a_timeline_without_records_of_its_own_is_its_parent_at_the_fork() {
     let restored = restored(&archive.store, &history, &Request::new(Target::Latest)).await.unwrap();
     assert_eq!((restored.report.timeline, restored.report.forks_from), (TimelineId::new(3), T1));
     assert_eq!(restored.log, archive.state(T1, 30));
+}
+
+#[tokio::test]
+async fn an_archive_may_begin_after_a_fork() {
+    let archive = Archive::make().await;
+    let objects = std::sync::Arc::new(object_store::memory::InMemory::new());
+    let store = super::archive::store_of(&objects);
+    let moved = archive.second.fork(4, 30, None);
+    moved.prune(28);
+    let writer = Writer::start(&store, &moved).await;
+    writer.snapshot().await;
+    moved.append(6);
+    writer.ship().await;
+    writer.end().await;
+    let history = history_of(&store).await;
+    assert_eq!(history.faults(), []);
+    for target in [30, 33, 36] {
+        let restored = restored(&store, &history, &to_lsn(target)).await.unwrap();
+        assert_eq!((restored.report.timeline, restored.report.forks_from), (T2, T2));
+        assert_eq!(restored.log, moved.read(lsn(29), lsn(target), u64::MAX).unwrap());
+    }
+    for target in [0, 25, 29] {
+        let refused = plan(&history, &to_lsn(target)).unwrap_err();
+        let PlanError::BeforeFirstSnapshot { nearest, .. } = &refused else { panic!("LSN {target}: {refused}") };
+        assert_eq!(nearest.above, Some(moment(T2, 30)));
+    }
+    assert!(verify(&store, &VerifyOptions::default()).await.unwrap().is_sound());
+}
+
+#[tokio::test]
+async fn what_an_archive_holds_is_said_without_reading_it() {
+    let archive = Archive::make().await;
+    let before = archive.store.requests().bytes_received;
+    let info = ArchiveInfo::read(&archive.store, &Silent::shared()).await.unwrap();
+    let read = archive.store.requests().bytes_received - before;
+    assert!(read < info.objects.bytes, "documents only");
+    assert_eq!(info.cluster.cluster, crate::tests::CLUSTER);
+    assert_eq!(info.objects.objects, super::archive::keys(&archive.objects).await.len() as u64);
+    let timelines: Vec<_> = info
+        .timelines
+        .iter()
+        .map(|timeline| (timeline.timeline, timeline.segments.objects, timeline.records, timeline.complete_until_ms))
+        .collect();
+    assert_eq!(timelines, [(T1, 5, 40, Some(time_of(40))), (T2, 3, 20, Some(time_of(45)))]);
+    assert_eq!(info.timelines[1].restorable[0].last, moment(T2, 45));
+    assert_eq!(
+        info.points.iter().map(|point| (point.name.as_str(), point.restorable)).collect::<Vec<_>>(),
+        [("after", true), ("before", true)]
+    );
+    assert_eq!(info.epochs.iter().map(|epoch| epoch.archived.unwrap().lsn.get()).collect::<Vec<_>>(), [13, 40, 45]);
+    let gap = info.gap.as_ref().unwrap();
+    assert_eq!((gap.newest, gap.head.lsn, gap.records_missing), (Some(moment(T2, 45)), lsn(45), 0));
+    let text = info.to_string();
+    for expected in ["timeline  2 from timeline 1 at LSN 25", "restorable  LSN 0 to 45", "point     after"] {
+        assert!(text.contains(expected), "{text}");
+    }
+    serde_json::to_string(&info).unwrap();
 }
 
 #[tokio::test]
