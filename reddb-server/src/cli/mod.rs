@@ -8,7 +8,9 @@ pub mod args;
 pub mod backup;
 pub mod check;
 pub mod client;
+pub mod demo;
 pub mod exit;
+pub mod info;
 pub mod inspect;
 pub mod output;
 pub mod progress;
@@ -67,7 +69,8 @@ fn run_command(command: Command) -> Result<Exit, CliError> {
             Command::Inspect(args) => inspect::run(&args),
             Command::Verify(args) => verify::run(args).await,
             Command::Restore(args) => restore::run(args).await,
-            Command::Info(_) | Command::Demo(_) => Err(CliError::usage("not in this build")),
+            Command::Info(args) => info::run(args).await,
+            Command::Demo(args) => demo::run(args).await,
         }
     });
     runtime.shutdown_timeout(RUNTIME_GRACE);
