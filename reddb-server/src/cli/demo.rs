@@ -88,7 +88,10 @@ impl Story {
         if !report.is_sound() {
             return Err(CliError::new(Exit::Integrity, format!("the archive is not sound: {:?}", report.faults)));
         }
-        self.say(&format!("the archive alone: {} records, every digest and every chain link verified", report.records))?;
+        self.say(&format!(
+            "the archive alone: {} records, every digest and every chain link verified",
+            report.records
+        ))?;
 
         let label = PointName::new(LABEL).map_err(CliError::critical)?;
         self.restore_and_compare("by-label", Target::Label(label), labelled).await?;

@@ -36,7 +36,7 @@ pub const LISTEN_DEFAULT: &str = "127.0.0.1:6379";
 /// The admin port by default.
 pub const ADMIN_DEFAULT: &str = "127.0.0.1:6380";
 /// How many clients at once, by default.
-pub const CLIENTS_MAX_DEFAULT: u32 = 20_000;
+pub const CLIENTS_MAX_DEFAULT: u32 = 10_000;
 
 /// `reddb serve`: what one place says. Every value is optional, because another place may give it.
 #[derive(Args, Clone, Debug, Default, Deserialize, PartialEq, Eq)]
