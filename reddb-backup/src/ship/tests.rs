@@ -440,6 +440,33 @@ async fn a_snapshot_that_is_given_up_leaves_no_manifest_and_no_files() {
 }
 
 #[tokio::test]
+async fn nothing_is_published_before_the_archive_has_reached_it() {
+    let (store, faults) = faulty_store();
+    let journal = Journal::new(1);
+    journal.append(10);
+    journal.hold_fence(Some(5));
+    let running = run(&store, &journal).await;
+    let (snapshot, point) = {
+        let (one, two) = (running.handle.clone(), running.handle.clone());
+        let snapshot = tokio::spawn(async move { one.snapshot(text("early"), silent()).await });
+        (snapshot, tokio::spawn(async move { two.mark(name("early")).await }))
+    };
+    until(|| {
+        running.handle.status().snapshot.is_some_and(|now| now.total_bytes > 0 && now.done_bytes == now.total_bytes)
+    })
+    .await;
+    let beats = head(&store, running.claim.epoch).await.beat;
+    until(|| faults.requests().iter().filter(|(_, key)| key.ends_with("head.json")).count() as u64 > beats + 5).await;
+    assert_eq!(running.handle.status().archived.lsn, Lsn::new(5));
+    let keys: Vec<_> = store.list("").await.unwrap().into_iter().map(|object| object.key).collect();
+    assert!(!keys.iter().any(|key| key.starts_with("snapshots/") || key.starts_with("points/")), "{keys:?}");
+    journal.hold_fence(None);
+    assert_eq!(snapshot.await.unwrap().unwrap().lsn, Lsn::new(10));
+    assert_eq!(point.await.unwrap().unwrap().lsn, Lsn::new(10));
+    assert_eq!(reach(&store, &journal).await, Lsn::new(10));
+}
+
+#[tokio::test]
 async fn a_point_names_the_newest_durable_record_and_never_moves() {
     let (store, _) = faulty_store();
     let journal = Journal::new(1);

@@ -74,6 +74,7 @@ struct Inner {
     base: TimedMark,
     records: Vec<(Bytes, TimedMark)>,
     archived: TimedMark,
+    fence_held_at: Option<Lsn>,
 }
 
 /// A log in memory. Clones share it.
@@ -97,7 +98,7 @@ impl Journal {
 
     /// A log whose first record follows `base`.
     pub(crate) fn starting(node: u8, timeline: LocalTimeline, base: TimedMark) -> Self {
-        let inner = Inner { timeline, base, records: Vec::new(), archived: base };
+        let inner = Inner { timeline, base, records: Vec::new(), archived: base, fence_held_at: None };
         Self { node: NodeId::from_bytes([node; 16]), inner: Arc::new(Mutex::new(inner)) }
     }
 
@@ -106,7 +107,7 @@ impl Journal {
         let inner = self.inner.lock();
         let records: Vec<_> = inner.records.iter().filter(|(_, mark)| mark.lsn.get() <= lsn).cloned().collect();
         let timeline = timeline.unwrap_or(inner.timeline);
-        let copy = Inner { timeline, base: inner.base, archived: inner.base, records };
+        let copy = Inner { timeline, base: inner.base, archived: inner.base, records, fence_held_at: None };
         Self { node: NodeId::from_bytes([node; 16]), inner: Arc::new(Mutex::new(copy)) }
     }
 
@@ -138,6 +139,11 @@ impl Journal {
             inner.base = *mark;
         }
         inner.records.retain(|(_, mark)| mark.lsn.get() > lsn);
+    }
+
+    /// Lets fences reach `lsn` only, or as far as they can again.
+    pub(crate) fn hold_fence(&self, lsn: Option<u64>) {
+        self.inner.lock().fence_held_at = lsn.map(Lsn::new);
     }
 
     pub(crate) fn local_archived(&self) -> TimedMark {
@@ -179,7 +185,8 @@ impl LogSource for Journal {
     }
 
     fn fence(&self) -> Result<Fence, SourceError> {
-        let mark = self.durable();
+        let held = self.inner.lock().fence_held_at;
+        let mark = held.map(|lsn| self.mark_at(lsn)).transpose()?.flatten().unwrap_or_else(|| self.durable());
         Ok(Fence { mark, complete_until_ms: mark.time_ms })
     }
 
