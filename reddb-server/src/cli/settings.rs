@@ -57,7 +57,7 @@ pub struct ServeArgs {
     /// A file whose first line is the password that clients must give (or set REDDB_PASSWORD)
     #[arg(long, value_name = "FILE", env = "REDDB_PASSWORD_FILE")]
     pub password_file: Option<PathBuf>,
-    /// How many clients may be connected at once [default: 20000]
+    /// How many clients may be connected at once [default: 10000]
     #[arg(long, value_name = "N", env = "REDDB_MAXCLIENTS")]
     pub maxclients: Option<u32>,
     /// What caches and buffers may take together [default: a quarter of the machine's memory]

@@ -112,6 +112,7 @@ impl Node {
             gate: Arc::clone(&gate),
             timeline: TimelineId::FIRST,
             clock_jump_ms_max: 1_000_000,
+            complete_until_ms: 0,
             wal_local_bytes_max: 1 << 30,
         });
         let now = Now { wall_ms: 1_000_000, elapsed: Duration::from_secs(1) };

@@ -18,8 +18,11 @@ use crate::cli::output::to_json;
 struct Format {
     name: &'static str,
     bytes_max: u64,
-    read: fn(&[u8]) -> Result<(Value, bool), DocumentError>,
+    read: ReadFn,
 }
+
+/// Reads a document: its value, and whether it carries a digest.
+type ReadFn = fn(&[u8]) -> Result<(Value, bool), DocumentError>;
 
 const fn format<T: Document>() -> Format {
     Format { name: T::FORMAT, bytes_max: T::BYTES_MAX, read: read::<T> }
