@@ -1,12 +1,13 @@
-//! Archives something that is not RedDB: a journal of lines in memory.
+//! Archives something that is not RedDB, a journal of lines in memory, and restores it to a moment before a mistake.
 //!
 //! ```sh
 //! cargo run -p reddb-backup --example journal -- [ARCHIVE URL]
 //! ```
 //!
-//! The journal implements the three traits of `reddb_backup::source`; everything else is the library's.
+//! The journal implements the three traits of `reddb_backup::source`, and what restores it `reddb_backup::restore`'s one;
+//! everything else is the library's.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,12 +15,18 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use reddb_backup::claim::{Claimant, LocalTimeline, Takeover, WatchSettings, claim};
 use reddb_backup::clock::{Clock, SystemClock};
+use reddb_backup::history::History;
+use reddb_backup::history::read::read;
+use reddb_backup::plan::{Request, Target, plan};
+use reddb_backup::progress::Silent;
+use reddb_backup::restore::{BaseMark, RestoreOptions, RestoreSink, RestoredMark, StagedDirectory, restore};
 use reddb_backup::ship::{Archiver, ArchiverParts, ArchiverSettings};
 use reddb_backup::source::{Checkpoint, CheckpointSource, Fence, LocalHistory, LogSource, SourceError};
 use reddb_backup::store::{OpenMode, Store, StoreSettings};
-use reddb_file::archive::Text;
+use reddb_backup::verify::{VerifyOptions, verify};
+use reddb_file::archive::{MissingDigest, RecordRun, Text};
 use reddb_file::mark::TimedMark;
-use reddb_file::record::encode_parts;
+use reddb_file::record::{RecordView, encode_parts};
 use reddb_file::{ClusterId, Lsn, NodeId, RecordKind, TimelineId};
 use uuid::Uuid;
 
@@ -104,6 +111,57 @@ impl CheckpointSource for Journal {
     }
 }
 
+/// What a restore is handed to: it collects the lines again.
+#[derive(Default)]
+struct Lines {
+    root: PathBuf,
+    lines: Vec<String>,
+}
+
+impl Lines {
+    fn take(&mut self, mut records: &[u8]) -> Result<(), SourceError> {
+        while !records.is_empty() {
+            let record = RecordView::decode(records)?;
+            self.lines.push(String::from_utf8(record.payload.to_vec())?);
+            records = &records[record.bytes.len()..];
+        }
+        Ok(())
+    }
+}
+
+impl RestoreSink for Lines {
+    fn open_base(&mut self, staged: &StagedDirectory, base: &BaseMark) -> Result<(), SourceError> {
+        println!("  the snapshot's files are in place: LSN {}", base.mark.lsn);
+        self.root = staged.root().to_owned();
+        self.take(&std::fs::read(staged.base().join("journal"))?)
+    }
+
+    fn apply(&mut self, records: &RecordRun) -> Result<(), SourceError> {
+        println!("  proved and applied: LSN {} to {}", records.first_lsn(), records.last_lsn());
+        self.take(records.bytes())
+    }
+
+    fn finish(&mut self, _: &RestoredMark) -> Result<(), SourceError> {
+        Ok(std::fs::write(self.root.join("lines.txt"), self.lines.join("\n"))?)
+    }
+}
+
+/// Verifies the archive, then restores what `point` names into `into` and shows it.
+async fn restore_to(store: &Store, point: &str, into: &Path) -> Result<(), SourceError> {
+    let report = verify(store, &VerifyOptions::default()).await?;
+    println!("verified {} records and {} files: {} faults", report.records, report.files.objects, report.faults.len());
+
+    let contents = read(store, MissingDigest::Refuse, &Silent::shared()).await?;
+    let plan = plan(&History::conclude(contents), &Request::new(Target::Label(point.parse()?)))?;
+    println!("{plan}");
+    let (report, _) = restore(store, plan, RestoreOptions::new(into), Lines::default()).await?;
+    println!("restored LSN {} with {} records, chain {}:", report.mark.lsn, report.records, report.mark.chain);
+    for line in std::fs::read_to_string(into.join("lines.txt"))?.lines() {
+        println!("  {line}");
+    }
+    Ok(())
+}
+
 #[tokio::main]
 async fn main() -> Result<(), SourceError> {
     let scratch = std::env::temp_dir().join(format!("reddb-example-{}", Uuid::new_v4()));
@@ -154,6 +212,9 @@ async fn main() -> Result<(), SourceError> {
     for object in store.list("").await? {
         println!("{:>8}  {}", object.bytes, object.key);
     }
+
+    std::fs::create_dir_all(&scratch)?;
+    restore_to(&store, "before-the-damage", &scratch.join("restored")).await?;
     if scratch.exists() {
         std::fs::remove_dir_all(&scratch)?;
     }
