@@ -9,6 +9,7 @@
 
 pub mod admin;
 pub mod cli;
+pub mod debian;
 pub mod digest;
 pub mod load;
 pub mod node;

@@ -170,6 +170,16 @@ impl Node {
         admin::post(self.admin, path, body)
     }
 
+    /// The newest record that the archive's head vouches for.
+    ///
+    /// # Panics
+    /// Where the admin port does not say.
+    #[must_use]
+    pub fn archived_lsn(&self) -> u64 {
+        let status = self.get("/admin/status").expect("the admin port answers").json();
+        status["archived_lsn"].as_u64().unwrap_or_else(|| panic!("no archived_lsn in {status}"))
+    }
+
     /// The admin port as the commands' `--admin` wants it.
     #[must_use]
     pub fn admin_url(&self) -> String {

@@ -5,7 +5,9 @@
 //! This crate depends on no crate of the workspace, so that it builds while they do not.
 
 mod ci;
+mod clients;
 mod licences;
+mod packages;
 mod process;
 mod s3;
 mod tidy;
@@ -35,6 +37,10 @@ enum Task {
     Licences,
     /// Starts an S3 server on loopback, and runs a command that finds it through its environment.
     S3(s3::Arguments),
+    /// Installs client libraries of other languages, and runs the tests that use them.
+    Clients,
+    /// Loads Debian's package index, loses the server, restores three moments, and compares every field.
+    Packages(packages::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +50,8 @@ fn main() -> ExitCode {
         Task::Tidy => ci::run_one(&workspace, ci::TIDY),
         Task::Licences => ci::run_one(&workspace, ci::LICENCES),
         Task::S3(arguments) => s3::run(&workspace, &arguments),
+        Task::Clients => clients::run(&workspace),
+        Task::Packages(arguments) => packages::run(&workspace, &arguments),
     });
     match outcome {
         Ok(code) => code,

@@ -1,0 +1,103 @@
+//! Client libraries of other languages, installed below `target/clients` for the tests that run them.
+//!
+//! Invariants: every library's version is exact; what is installed already is not installed again; a language that is not on
+//! this machine is left out, said aloud, and its test says so too.
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use crate::process;
+use crate::workspace::Workspace;
+
+/// Name of the virtual environment, and what is installed there.
+const PYTHON: [(&str, &str); 2] = [("redis-py-5", "redis==5.3.1"), ("redis-py-8", "redis==8.1.0")];
+const NODE: [&str; 2] = ["ioredis@6.0.0", "redis@6.3.1"];
+
+/// Installs what is missing, then runs the tests that use it.
+pub(crate) fn run(workspace: &Workspace) -> Result<ExitCode, String> {
+    let folder = workspace.target().join("clients");
+    let sources = workspace.root().join("tests").join("clients");
+    make(&folder)?;
+    python(&folder, &sources)?;
+    node(&folder.join("node"), &sources)?;
+    go(&folder.join("go"), &sources.join("go"))?;
+    let mut tests = process::cargo(workspace.root());
+    tests.args(["test", "--workspace", "--test", "clients", "--", "--nocapture"]);
+    process::inherit(tests.env("REDDB_TEST_CLIENTS", &folder))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn python(folder: &Path, sources: &Path) -> Result<(), String> {
+    copy(sources, folder, &["redis_py.py"])?;
+    for (name, package) in PYTHON {
+        let environment = folder.join(name);
+        let done = environment.join(package);
+        if done.exists() {
+            continue;
+        }
+        println!("clients: installing {package} for Python");
+        process::capture(process::command("python3", folder).args(["-m", "venv", "--clear", name]))?;
+        let pip = environment.join("bin").join("pip");
+        process::capture(process::command(pip, folder).args([
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            package,
+        ]))?;
+        mark(&done)?;
+    }
+    Ok(())
+}
+
+fn node(folder: &Path, sources: &Path) -> Result<(), String> {
+    make(folder)?;
+    copy(sources, folder, &["ioredis.mjs", "node_redis.mjs"])?;
+    let done = folder.join(NODE.join("+"));
+    if done.exists() {
+        return Ok(());
+    }
+    println!("clients: installing {} for Node.js", NODE.join(" "));
+    write(&folder.join("package.json"), "{ \"private\": true }\n")?;
+    let mut npm = process::command("npm", folder);
+    npm.args(["install", "--silent", "--no-audit", "--no-fund", "--no-package-lock"]);
+    process::capture(npm.args(NODE))?;
+    mark(&done)
+}
+
+fn go(folder: &Path, sources: &Path) -> Result<(), String> {
+    if Command::new("go").arg("version").output().is_err() {
+        println!("clients: Go is not installed; go-redis is left out");
+        return Ok(());
+    }
+    make(folder)?;
+    copy(sources, folder, &["go.mod", "main.go"])?;
+    println!("clients: building the program that uses go-redis");
+    let mut build = process::command("go", folder);
+    // The checksums that Go finds go into the copy, below target.
+    build.args(["build", "-mod=mod", "-o", "clients", "."]).env("GOPATH", folder.join("path"));
+    build.env("GOFLAGS", "-modcacherw").env("GOCACHE", folder.join("cache"));
+    process::capture(&mut build)?;
+    Ok(())
+}
+
+fn make(folder: &Path) -> Result<(), String> {
+    std::fs::create_dir_all(folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))
+}
+
+fn copy(from: &Path, into: &Path, names: &[&str]) -> Result<(), String> {
+    for name in names {
+        let (from, into) = (from.join(name), into.join(name));
+        std::fs::copy(&from, &into)
+            .map_err(|error| format!("cannot copy {} to {}: {error}", from.display(), into.display()))?;
+    }
+    Ok(())
+}
+
+/// Leaves the sign that an installation was finished.
+fn mark(done: &Path) -> Result<(), String> {
+    write(done, "")
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    std::fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
+}
