@@ -14,7 +14,9 @@ pub mod digest;
 pub mod load;
 pub mod node;
 pub mod resp;
+pub mod scene;
 pub mod wait;
 
 pub use node::{Node, Options};
 pub use resp::{Client, Value};
+pub use scene::Scene;

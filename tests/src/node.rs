@@ -105,7 +105,7 @@ impl Node {
             .arg("serve")
             .arg("--dir")
             .arg(dir)
-            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--memory", "64mb"])
             .args(&options.arguments)
             .envs(options.environment.iter().map(|(name, value)| (name, value)))
             .env("NO_COLOR", "1")

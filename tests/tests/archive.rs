@@ -1,0 +1,262 @@
+//! The archive under bad luck: gone and back, somebody else's, ahead of the log, damaged anywhere.
+
+use std::path::{Path, PathBuf};
+
+use reddb_tests::cli::reddb;
+use reddb_tests::digest::{digest, receipt};
+use reddb_tests::scene::wait_until_archived;
+use reddb_tests::{Client, Node, Scene, Value, wait};
+
+fn write_some(client: &mut Client, prefix: &str, count: usize) {
+    for index in 0..count {
+        client.expect(&["SET", &format!("{prefix}:{index}"), "value"]);
+    }
+}
+
+#[test]
+fn an_archive_that_goes_away_and_comes_back_is_caught_up_with() {
+    let scene = Scene::new();
+    let node = scene.start("node");
+    let mut client = node.client();
+    write_some(&mut client, "before", 50);
+    let archived = wait_until_archived(&node);
+
+    take_away(&scene);
+    write_some(&mut client, "during", 50);
+    let status = wait::until("the server notices", || {
+        let status = node.get("/admin/status").unwrap().json();
+        (status["archive"]["online"] == false).then_some(status)
+    });
+    assert!(status["archive"]["last_error"].is_string(), "{status}");
+    assert!(node.archived_lsn() < receipt(&mut client).lsn, "it claims to have archived to nowhere");
+    assert!(node.archived_lsn() >= archived, "the mark went back");
+    let check = reddb(&["check", "--admin", &node.admin_url(), "--json"]);
+    assert!([1, 2].contains(&check.code), "check found nothing wrong: {}", check.stdout);
+    assert_eq!(node.get("/health/live").unwrap().status, 200);
+
+    bring_back(&scene);
+    wait_until_archived(&node);
+    let state = digest(&mut client);
+    assert_eq!(node.stop().code(), Some(0));
+    let _ = scene.verify().expect_code(0);
+    let report = scene.restore("into", &["--json"]).expect_code(0).json();
+    assert_eq!(report["digest"].as_str(), Some(state.sha256.as_str()), "{report}");
+}
+
+/// The store is gone: another kind of file stands where its directory was, so that nothing can be made there.
+fn take_away(scene: &Scene) {
+    std::fs::rename(scene.archive_dir(), scene.path("archive-away")).unwrap();
+    std::fs::write(scene.archive_dir(), "not a directory").unwrap();
+}
+
+fn bring_back(scene: &Scene) {
+    std::fs::remove_file(scene.archive_dir()).unwrap();
+    std::fs::rename(scene.path("archive-away"), scene.archive_dir()).unwrap();
+}
+
+#[test]
+fn writes_are_refused_with_a_reason_when_the_log_is_full_and_taken_again_after() {
+    let scene = Scene::new();
+    let options = scene.options().flag("--wal-local-max", "16mb").flag("--wal-segment-size", "1mb");
+    let node = Node::start(&scene.path("node"), &options);
+    let mut client = node.client();
+    write_some(&mut client, "before", 10);
+    wait_until_archived(&node);
+    take_away(&scene);
+    let value = "v".repeat(256 * 1024);
+    let refusal = (0..400).find_map(|index| match client.call(&["SET", &format!("big:{index}"), &value]).unwrap() {
+        Value::Error(text) => Some(text),
+        _ => None,
+    });
+    let refusal = refusal.expect("100 MB of log were kept although 16 MB are allowed");
+    assert!(refusal.contains("archive"), "the refusal names no reason: {refusal}");
+    assert_eq!(client.expect(&["GET", "before:0"]), Value::bulk("value"), "reads go on");
+    assert_eq!(node.get("/health/live").unwrap().status, 200);
+
+    bring_back(&scene);
+    wait::until("writes are taken again", || (!client.call(&["SET", "after", "1"]).unwrap().is_error()).then_some(()));
+    wait_until_archived(&node);
+    let state = digest(&mut client);
+    assert_eq!(node.stop().code(), Some(0));
+    let _ = scene.verify().expect_code(0);
+    let report = scene.restore("into", &["--json"]).expect_code(0).json();
+    assert_eq!(report["digest"].as_str(), Some(state.sha256.as_str()), "{report}");
+}
+
+#[test]
+fn a_server_starts_without_its_archive_and_keeps_the_log() {
+    let scene = Scene::new();
+    let node = scene.start("node");
+    write_some(&mut node.client(), "before", 10);
+    wait_until_archived(&node);
+    assert_eq!(node.stop().code(), Some(0));
+    take_away(&scene);
+    let node = scene.start("node");
+    let mut client = node.client();
+    write_some(&mut client, "without", 50);
+    assert_eq!(client.expect(&["GET", "before:0"]), Value::bulk("value"));
+    bring_back(&scene);
+    wait_until_archived(&node);
+    assert_eq!(node.stop().code(), Some(0));
+    let _ = scene.verify().expect_code(0);
+}
+
+#[test]
+fn another_clusters_archive_is_refused() {
+    let scene = Scene::new();
+    let node = scene.start("one");
+    write_some(&mut node.client(), "one", 10);
+    wait_until_archived(&node);
+    assert_eq!(node.stop().code(), Some(0));
+    let before = contents(&scene.archive_dir());
+    // A cluster of its own first, then pointed at the other's archive.
+    let other = Scene::new();
+    let node = other.start("two");
+    write_some(&mut node.client(), "two", 10);
+    wait_until_archived(&node);
+    assert_eq!(node.stop().code(), Some(0));
+    let refusal = Node::try_start(&other.path("two"), &scene.options()).unwrap_err();
+    assert_ne!(refusal.code, Some(0));
+    assert!(refusal.log.contains("cluster"), "{}", refusal.log);
+    assert_eq!(contents(&scene.archive_dir()), before, "the other's archive was changed");
+}
+
+#[test]
+fn a_log_that_is_behind_its_archive_is_refused() {
+    let scene = Scene::new();
+    let node = scene.start("node");
+    write_some(&mut node.client(), "first", 10);
+    wait_until_archived(&node);
+    assert_eq!(node.stop().code(), Some(0));
+    copy_tree(&scene.path("node"), &scene.path("old-copy"));
+    let node = scene.start("node");
+    write_some(&mut node.client(), "second", 10);
+    wait_until_archived(&node);
+    assert_eq!(node.stop().code(), Some(0));
+
+    let refusal = Node::try_start(&scene.path("old-copy"), &scene.options()).unwrap_err();
+    assert_ne!(refusal.code, Some(0));
+    assert!(refusal.log.contains("behind") || refusal.log.contains("ahead"), "{}", refusal.log);
+    let _ = scene.verify().expect_code(0);
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    for path in files_below(from) {
+        let copy = to.join(path.strip_prefix(from).unwrap());
+        std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        std::fs::copy(&path, &copy).unwrap();
+    }
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(files_below(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    files_below(folder).into_iter().map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+}
+
+/// An archive with two snapshots, a mark, a fork, and nobody writing to it.
+fn finished_archive() -> Scene {
+    let scene = Scene::new();
+    let node = scene.start("node");
+    let mut client = node.client();
+    write_some(&mut client, "first", 30);
+    let _ = reddb(&["backup", "--admin", &node.admin_url()]).expect_code(0);
+    write_some(&mut client, "second", 30);
+    let _ = reddb(&["mark", "here", "--admin", &node.admin_url()]).expect_code(0);
+    write_some(&mut client, "third", 30);
+    wait_until_archived(&node);
+    assert_eq!(node.stop().code(), Some(0));
+    let _ = scene.verify().expect_code(0);
+    scene
+}
+
+#[test]
+fn any_flipped_bit_in_the_archive_is_seen() {
+    let scene = finished_archive();
+    let files = files_below(&scene.archive_dir());
+    assert!(files.len() > 8, "{files:?}");
+    for path in files {
+        let good = std::fs::read(&path).unwrap();
+        for place in [0, good.len() / 2, good.len() - 1] {
+            let mut bad = good.clone();
+            bad[place] ^= 0x10;
+            std::fs::write(&path, &bad).unwrap();
+            let outcome = scene.verify();
+            assert_eq!(outcome.code, 5, "byte {place} of {}:\n{}\n{}", path.display(), outcome.stdout, outcome.stderr);
+        }
+        std::fs::write(&path, &good).unwrap();
+    }
+    let _ = scene.verify().expect_code(0);
+}
+
+#[test]
+fn any_missing_object_is_seen() {
+    let scene = finished_archive();
+    for path in files_below(&scene.archive_dir()) {
+        let good = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let outcome = scene.verify();
+        // The catalogue is derived from the rest: without it the archive is whole.
+        if path.ends_with("manifest.json") {
+            assert!([0, 1].contains(&outcome.code), "{}", outcome.stderr);
+        } else {
+            assert_ne!(outcome.code, 0, "{} is missing, and nobody noticed:\n{}", path.display(), outcome.stdout);
+        }
+        std::fs::write(&path, &good).unwrap();
+    }
+    let _ = scene.verify().expect_code(0);
+}
+
+#[test]
+fn a_damaged_segment_names_its_records_and_is_not_restored() {
+    let scene = finished_archive();
+    let is_segment = |path: &PathBuf| path.to_str().unwrap().ends_with(".wal.zst");
+    let segment = files_below(&scene.archive_dir()).into_iter().rfind(is_segment).unwrap();
+    let name = segment.file_name().unwrap().to_str().unwrap();
+    let first: u64 = name.split('-').next().unwrap().parse().unwrap();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let outcome = scene.verify().expect_code(5);
+    let said = outcome.stdout + &outcome.stderr;
+    assert!(said.contains(&first.to_string()), "the range that begins with {first} is not named: {said}");
+    let _ = scene.restore("into", &[]).expect_code(5);
+    assert!(!scene.path("into").join("identity").exists(), "a restore of damaged bytes left a directory to serve");
+    // Before the damage everything is still there.
+    let _ = scene.restore("earlier", &["--to-lsn", &(first - 1).to_string()]).expect_code(0);
+}
+
+#[test]
+fn every_object_can_be_inspected_and_the_archive_described() {
+    let scene = finished_archive();
+    let info = reddb(&["info", "--archive", scene.archive(), "--json"]).expect_code(0).json();
+    assert!(info.is_object(), "{info}");
+    assert!(!reddb(&["info", "--archive", scene.archive()]).expect_code(0).stdout.is_empty());
+    for path in files_below(&scene.archive_dir()) {
+        let inside = path.strip_prefix(scene.archive_dir()).unwrap();
+        if inside.starts_with("objects") {
+            continue; // the engine's files, not ours to explain
+        }
+        let outcome = reddb(&["inspect", path.to_str().unwrap()]).expect_code(0);
+        assert!(!outcome.stdout.is_empty(), "nothing about {}", inside.display());
+        let _ = reddb(&["inspect", path.to_str().unwrap(), "--json"]).expect_code(0).json();
+    }
+    for path in files_below(&scene.path("node")) {
+        if path.extension().is_some_and(|extension| extension == "wal") || path.ends_with("control") {
+            let _ = reddb(&["inspect", path.to_str().unwrap()]).expect_code(0);
+        }
+    }
+}
