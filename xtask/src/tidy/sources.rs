@@ -26,18 +26,37 @@ const SLEEP_REASON: &str = "Sleep:";
 const SLEEP_REASON_LINES: usize = 4;
 
 pub(crate) fn violations(files: &[TrackedFile]) -> Vec<Violation> {
-    files.iter().filter(|file| file.path.ends_with(".rs")).flat_map(of_file).collect()
+    let sources: Vec<_> = files.iter().filter(|file| file.path.ends_with(".rs")).collect();
+    let test_modules: Vec<String> = sources.iter().flat_map(|file| test_modules(file)).collect();
+    sources.into_iter().flat_map(|file| of_file(file, &test_modules)).collect()
+}
+
+/// The paths, without `.rs`, of the modules that a file declares for tests only.
+fn test_modules(file: &TrackedFile) -> Vec<String> {
+    let stem = file.path.trim_end_matches(".rs");
+    let folder = match file.name() {
+        "lib.rs" | "main.rs" | "mod.rs" => stem.rsplit_once('/').map_or("", |(folder, _)| folder),
+        _ => stem,
+    };
+    let lines: Vec<&str> = file.text.lines().map(str::trim).collect();
+    let declared = lines.windows(2).filter(|pair| pair[0] == "#[cfg(test)]").filter_map(|pair| {
+        let name = pair[1].trim_start_matches("pub(crate) ").strip_prefix("mod ")?.strip_suffix(';')?;
+        Some(format!("{folder}/{name}"))
+    });
+    declared.collect()
 }
 
 /// Whether a whole file is a test.
-fn is_test_file(file: &TrackedFile) -> bool {
-    let folder_is_tests = file.path.starts_with("tests/") || file.path.contains("/tests/");
-    folder_is_tests || file.name() == "tests.rs" || file.name().ends_with("_tests.rs")
+fn is_test_file(file: &TrackedFile, test_modules: &[String]) -> bool {
+    let is_in_tests = file.path.starts_with("tests/") || file.path.contains("/tests/");
+    let is_of =
+        |module: &String| file.path.strip_prefix(module.as_str()).is_some_and(|rest| rest.starts_with(['.', '/']));
+    is_in_tests || test_modules.iter().any(is_of)
 }
 
-fn of_file(file: &TrackedFile) -> Vec<Violation> {
+fn of_file(file: &TrackedFile, test_modules: &[String]) -> Vec<Violation> {
     let mut lines = source::lines(&file.text);
-    if is_test_file(file) {
+    if is_test_file(file, test_modules) {
         lines.iter_mut().for_each(|line| line.is_test = true);
     }
     let mut found = Vec::new();
@@ -123,7 +142,7 @@ mod tests {
     use super::*;
 
     fn rules_of(path: &str, text: &str) -> Vec<String> {
-        of_file(&TrackedFile::planted(path, text)).into_iter().map(|violation| violation.rule).collect()
+        of_file(&TrackedFile::planted(path, text), &[]).into_iter().map(|violation| violation.rule).collect()
     }
 
     fn caught(path: &str, body: &str, part: &str) {
@@ -176,6 +195,16 @@ mod tests {
         caught("a/src/x.rs", "fn x() { y.unwrap(); }", "outside tests");
         passes("a/src/x.rs", "#[cfg(test)]\nmod tests {\nfn x() { y.unwrap(); }\n}");
         passes("a/tests/x.rs", "fn x() { y.unwrap(); }");
+    }
+
+    #[test]
+    fn a_module_that_is_declared_for_tests_is_a_test() {
+        let declaring = |path| TrackedFile::planted(path, "//! x\n#[cfg(test)]\nmod helper;\n");
+        let using = |path| TrackedFile::planted(path, "//! x\nfn x() { y.unwrap(); }\n");
+        assert_eq!(violations(&[declaring("a/src/lib.rs"), using("a/src/helper.rs")]), []);
+        assert_eq!(violations(&[declaring("a/src/b.rs"), using("a/src/b/helper/c.rs")]), []);
+        assert_eq!(violations(&[declaring("a/src/b.rs"), using("a/src/helper.rs")]).len(), 1);
+        assert_eq!(violations(&[declaring("a/src/lib.rs"), using("a/src/helpers.rs")]).len(), 1);
     }
 
     #[test]
