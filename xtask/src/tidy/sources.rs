@@ -22,8 +22,8 @@ const NARROW: [&str; 9] = ["u8", "u16", "u32", "i8", "i16", "i32", "i64", "f32",
 /// What a comment above a sleep in a test begins with: the reason no event can be waited for.
 const SLEEP_REASON: &str = "Sleep:";
 
-/// How many lines above a sleep its reason may begin.
-const SLEEP_REASON_LINES: usize = 4;
+/// How many lines above a sleep its reason, or the loop that it is part of, may begin.
+const SLEEP_REASON_LINES: usize = 5;
 
 pub(crate) fn violations(files: &[TrackedFile]) -> Vec<Violation> {
     let sources: Vec<_> = files.iter().filter(|file| file.path.ends_with(".rs")).collect();
@@ -51,7 +51,8 @@ fn is_test_file(file: &TrackedFile, test_modules: &[String]) -> bool {
     let is_in_tests = file.path.starts_with("tests/") || file.path.contains("/tests/");
     let is_of =
         |module: &String| file.path.strip_prefix(module.as_str()).is_some_and(|rest| rest.starts_with(['.', '/']));
-    is_in_tests || test_modules.iter().any(is_of)
+    let has_test_name = file.name() == "tests.rs" || file.name().ends_with("_tests.rs");
+    is_in_tests || has_test_name || test_modules.iter().any(is_of)
 }
 
 fn of_file(file: &TrackedFile, test_modules: &[String]) -> Vec<Violation> {
@@ -109,7 +110,10 @@ fn of_test(line: &Line, above: &[Line]) -> Vec<String> {
     }
     let sleeps = ["thread::sleep(", "time::sleep("].iter().any(|call| line.code.contains(call));
     let has_reason = above.iter().any(|line| line.comment.trim_start().starts_with(SLEEP_REASON));
-    if line.is_test && sleeps && !has_reason {
+    // Asking again after a pause waits for the event, not for luck.
+    let asks_again =
+        above.iter().any(|line| line.code.trim_start().starts_with("while ") || line.code.trim() == "loop {");
+    if line.is_test && sleeps && !has_reason && !asks_again {
         rules.push(format!("a sleep in a test: wait for the event, or say why under `// {SLEEP_REASON}`"));
     }
     rules
@@ -225,5 +229,6 @@ mod tests {
         caught("a/src/x.rs", "#[cfg(test)]\nmod tests {\nfn x() { tokio::time::sleep(y).await; }\n}", "sleep");
         passes("a/tests/x.rs", "// Sleep: the clock itself is what is tested.\nstd::thread::sleep(y);");
         passes("a/src/x.rs", "fn x() { std::thread::sleep(y); }");
+        passes("a/tests/x.rs", "fn x() {\nwhile !y() {\nassert!(z());\nstd::thread::sleep(y);\n}\n}");
     }
 }
