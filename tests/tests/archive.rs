@@ -90,12 +90,15 @@ fn a_server_starts_without_its_archive_and_keeps_the_log() {
     write_some(&mut node.client(), "before", 10);
     wait_until_archived(&node);
     assert_eq!(node.stop().code(), Some(0));
-    take_away(&scene);
+    // As when a disk is not mounted: the directory is not there.
+    std::fs::rename(scene.archive_dir(), scene.path("archive-away")).unwrap();
     let node = scene.start("node");
     let mut client = node.client();
     write_some(&mut client, "without", 50);
     assert_eq!(client.expect(&["GET", "before:0"]), Value::bulk("value"));
-    bring_back(&scene);
+    println!("{:?}", files_below(&scene.archive_dir()));
+    drop(std::fs::remove_dir_all(scene.archive_dir()));
+    std::fs::rename(scene.path("archive-away"), scene.archive_dir()).unwrap();
     wait_until_archived(&node);
     assert_eq!(node.stop().code(), Some(0));
     let _ = scene.verify().expect_code(0);
@@ -208,11 +211,16 @@ fn any_missing_object_is_seen() {
         let good = std::fs::read(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         let outcome = scene.verify();
-        // The catalogue is derived from the rest: without it the archive is whole.
-        if path.ends_with("manifest.json") {
+        // The catalogue is derived from the rest, and a restore point is a name that nothing else refers to: without them
+        // the archive is whole.
+        let is_derived =
+            path.ends_with("manifest.json") || path.parent().is_some_and(|folder| folder.ends_with("points"));
+        if is_derived {
             assert!([0, 1].contains(&outcome.code), "{}", outcome.stderr);
         } else {
-            assert_ne!(outcome.code, 0, "{} is missing, and nobody noticed:\n{}", path.display(), outcome.stdout);
+            // An old snapshot may have been let go on purpose: its loss is told, and what can be restored is less.
+            let is_told = outcome.code != 0 || outcome.stdout.contains("notice");
+            assert!(is_told, "{} is missing, and nobody noticed:\n{}", path.display(), outcome.stdout);
         }
         std::fs::write(&path, &good).unwrap();
     }

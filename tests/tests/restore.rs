@@ -35,7 +35,7 @@ fn write_and_back_up(node: &Node, histories: Vec<History>) -> (Vec<History>, Vec
 #[track_caller]
 fn expect_restores_to(scene: &Scene, into: &str, target: &[&str], wanted: &Digest) {
     let report = scene.restore(into, &[target, &["--json"]].concat()).expect_code(0).json();
-    assert_eq!(report["lsn"].as_u64(), Some(wanted.lsn), "{report}");
+    assert_eq!(report["mark"]["lsn"].as_u64(), Some(wanted.lsn), "{report}");
     assert_eq!(report["digest"].as_str(), Some(wanted.sha256.as_str()), "{report}");
     let node = Node::start(&scene.path(into), &scene.options().switch("--takeover"));
     assert_eq!(digest(&mut node.client()).sha256, wanted.sha256, "served after {target:?}");
