@@ -84,27 +84,6 @@ fn writes_are_refused_with_a_reason_when_the_log_is_full_and_taken_again_after()
 }
 
 #[test]
-fn a_server_starts_without_its_archive_and_keeps_the_log() {
-    let scene = Scene::new();
-    let node = scene.start("node");
-    write_some(&mut node.client(), "before", 10);
-    wait_until_archived(&node);
-    assert_eq!(node.stop().code(), Some(0));
-    // As when a disk is not mounted: the directory is not there.
-    std::fs::rename(scene.archive_dir(), scene.path("archive-away")).unwrap();
-    let node = scene.start("node");
-    let mut client = node.client();
-    write_some(&mut client, "without", 50);
-    assert_eq!(client.expect(&["GET", "before:0"]), Value::bulk("value"));
-    println!("{:?}", files_below(&scene.archive_dir()));
-    drop(std::fs::remove_dir_all(scene.archive_dir()));
-    std::fs::rename(scene.path("archive-away"), scene.archive_dir()).unwrap();
-    wait_until_archived(&node);
-    assert_eq!(node.stop().code(), Some(0));
-    let _ = scene.verify().expect_code(0);
-}
-
-#[test]
 fn another_clusters_archive_is_refused() {
     let scene = Scene::new();
     let node = scene.start("one");
