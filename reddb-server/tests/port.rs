@@ -287,6 +287,7 @@ async fn wait_until(mut met: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !met() {
         assert!(Instant::now() < deadline, "waited too long");
+        // Sleep: the other side is seen only by asking again.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }

@@ -1,3 +1,5 @@
+//! Decoding: whatever is sent, in whatever pieces.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -173,7 +173,10 @@ impl Archive {
 
     pub(in crate::database) async fn backup(&self, reason: &str) -> Result<BackupSummary, CommandError> {
         let handle = self.shared.handle()?;
-        self.shared.snapshot(&handle, reason).await.map_err(|error| CommandError::new(format!("ERR {error}")))
+        self.shared.snapshot(&handle, reason).await.map_err(|error| match &error {
+            HandleError::Snapshot(SnapshotError::Busy(_)) => CommandError::new(format!("INPROG {error}")),
+            _ => CommandError::new(format!("ERR {error}")),
+        })
     }
 
     pub(in crate::database) async fn mark(&self, name: &str) -> Result<MarkSummary, CommandError> {
@@ -249,7 +252,7 @@ impl Shared {
     fn handle(&self) -> Result<ArchiverHandle, CommandError> {
         self.running.read().clone().ok_or_else(|| {
             let reason = self.waiting_for.lock().clone().unwrap_or_else(|| "the server is stopping".to_owned());
-            CommandError::new(format!("ERR the archive is not available: {reason}"))
+            CommandError::new(format!("MISCONF the archive is not available: {reason}"))
         })
     }
 

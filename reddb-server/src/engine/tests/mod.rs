@@ -189,6 +189,7 @@ fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let start = std::time::Instant::now();
     while !condition() {
         assert!(start.elapsed().as_secs() < 10, "{what} did not come about");
+        // Sleep: the background is seen only by asking again.
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
 }
