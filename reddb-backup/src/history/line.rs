@@ -126,6 +126,14 @@ impl Line {
     }
 }
 
+/// What to do about the segments that begin where the walk stands.
+enum Choice<'a> {
+    /// Take this one.
+    Take(&'a Arc<SegmentSidecar>),
+    /// Take none: they disagree, and nobody knows which is right. Go on after the longest.
+    Contested { last_lsn: Lsn },
+}
+
 /// Where the walk stands.
 #[derive(Default)]
 struct Builder {
@@ -176,8 +184,14 @@ impl Builder {
             }
             let exact = segments[begun..next].iter().filter(|segment| segment.first_lsn == need);
             let overlapping = longest.filter(|segment| segment.last_lsn >= need);
-            if let Some(chosen) = self.choose(exact) {
-                self.take(span, chosen, need);
+            if let Some(choice) = self.choose(exact) {
+                match choice {
+                    Choice::Take(chosen) => self.take(span, chosen, need),
+                    Choice::Contested { last_lsn } => {
+                        self.at = last_lsn.min(span.upto);
+                        self.chain = None;
+                    }
+                }
             } else if let Some(chosen) = overlapping {
                 self.take(span, chosen, need);
             } else {
@@ -191,13 +205,11 @@ impl Builder {
         }
     }
 
-    /// The segment to take of those that begin where the walk stands. Disagreement among them, or with the chain so far,
-    /// ends the run.
-    fn choose<'a>(
-        &mut self,
-        exact: impl Iterator<Item = &'a Arc<SegmentSidecar>> + Clone,
-    ) -> Option<&'a Arc<SegmentSidecar>> {
+    /// What to do about the segments that begin where the walk stands. One whose chain before is not the chain so far begins
+    /// a new run. Where two of them disagree, none is taken.
+    fn choose<'a>(&mut self, exact: impl Iterator<Item = &'a Arc<SegmentSidecar>> + Clone) -> Option<Choice<'a>> {
         let chosen = exact.clone().max_by_key(|segment| (segment.last_lsn, segment.epoch))?;
+        let mut contested = false;
         for segment in exact {
             if let Some(chain) = self.chain.filter(|chain| *chain != segment.chain_before) {
                 let detail =
@@ -208,9 +220,10 @@ impl Builder {
             if segment.chain_before != chosen.chain_before || same_end && segment.chain_after != chosen.chain_after {
                 let other = ArchiveKey::SegmentSidecar(chosen.name());
                 self.segment_conflict(segment, format!("it holds other records than {other} for the same LSNs"));
+                contested = true;
             }
         }
-        Some(chosen)
+        Some(if contested { Choice::Contested { last_lsn: chosen.last_lsn } } else { Choice::Take(chosen) })
     }
 
     fn take(&mut self, span: Span, segment: &Arc<SegmentSidecar>, from: Lsn) {

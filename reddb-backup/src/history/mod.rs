@@ -21,6 +21,9 @@ pub mod witness;
 mod conclude;
 mod reach;
 
+#[cfg(test)]
+pub(crate) mod fixture;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

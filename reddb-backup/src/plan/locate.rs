@@ -212,10 +212,11 @@ impl Locator<'_> {
             if step.segment.first_time_ms > time.0 {
                 return (at_most, Proof::Known);
             }
-            at_most = step.to;
             if step.last_time_ms().is_some_and(|last| last > time.0) {
-                return (at_most, Proof::Known);
+                // Its last record is too late, whichever of the others is meant.
+                return (step.to.prev().unwrap_or(step.to), Proof::Known);
             }
+            at_most = step.to;
         }
         (at_most, at_end(at_most))
     }
