@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use crate::keyspace::Env;
-use crate::keyspace::testing::{TestDatabase, show};
+use crate::keyspace::tests::{TestDatabase, show};
 use crate::reply::Reply;
 
 /// The cursor and the items of a scan's answer.

@@ -1,7 +1,7 @@
 //! What the commands answer. Where Redis 7.0 has an opinion, this is it.
 
 use crate::keyspace::Touched;
-use crate::keyspace::testing::{TestDatabase, find, show};
+use crate::keyspace::tests::{TestDatabase, find, show};
 
 use super::{DATA_COMMANDS, KeyPositions};
 

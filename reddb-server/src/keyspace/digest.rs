@@ -93,7 +93,7 @@ fn bytes(hash: &mut Sha256, bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use crate::keyspace::testing::TestDatabase;
+    use crate::keyspace::tests::TestDatabase;
 
     use super::*;
 

@@ -140,13 +140,17 @@ pub fn name_of(entry_key: &Bytes) -> Bytes {
     entry_key.slice((1 + OBJECT).min(entry_key.len())..)
 }
 
+/// The key of a database's entry, to read by.
+#[must_use]
+pub const fn database_key(db: u32) -> [u8; 5] {
+    let [a, b, c, d] = db.to_be_bytes();
+    [b'D', a, b, c, d]
+}
+
 /// The entry of a database.
 #[must_use]
 pub fn database_entry(db: u32) -> Bytes {
-    let mut key = BytesMut::with_capacity(5);
-    key.put_u8(b'D');
-    key.put_u32(db);
-    key.freeze()
+    Bytes::copy_from_slice(&database_key(db))
 }
 
 /// The entry of the timeline.
@@ -249,7 +253,7 @@ pub fn encode_database(state: &DatabaseState) -> Bytes {
 /// # Errors
 /// Where the value has another length.
 pub fn decode_database(db: u32, value: &[u8]) -> Result<DatabaseState, LayoutError> {
-    let malformed = || LayoutError::new(&database_entry(db), "a database entry of another length");
+    let malformed = || LayoutError::new(&database_key(db), "a database entry of another length");
     let (space, rest) = value.split_first_chunk::<OBJECT>().ok_or_else(malformed)?;
     let (keys, rest) = rest.split_first_chunk::<8>().ok_or_else(malformed)?;
     let expiring = <[u8; 8]>::try_from(rest).map_err(|_| malformed())?;

@@ -14,7 +14,7 @@ pub mod lower;
 mod overlay;
 pub mod state;
 #[cfg(test)]
-pub(crate) mod testing;
+pub(crate) mod tests;
 mod txn;
 
 pub use env::Env;

@@ -20,7 +20,7 @@ pub use names::Names;
 
 use super::DATABASE_COUNT;
 use super::env::Env;
-use super::layout::{self, DatabaseState, EntryKey, decode_database, decode_entry};
+use super::layout::{DatabaseState, EntryKey, database_key, decode_database, decode_entry};
 use super::lower::{WRITES_MAX, lower};
 use super::overlay::Overlay;
 use super::state::{State, StateError};
@@ -530,7 +530,7 @@ impl<'a> Txn<'a> {
         let state = if known {
             None
         } else {
-            let value = self.read(&layout::database_entry(db))?;
+            let value = self.read(&database_key(db))?;
             Some(match value {
                 Some(value) => decode_database(db, &value)?,
                 None => DatabaseState::initial(db),

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use reddb_file::Lsn;
 
 use super::{Entry, Touched, Txn, TxnMode, Value};
-use crate::keyspace::testing::MemoryState;
+use crate::keyspace::tests::MemoryState;
 use crate::keyspace::{Env, Overlay, digest};
 
 type Name = (u32, u8);

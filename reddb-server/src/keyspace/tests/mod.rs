@@ -8,11 +8,13 @@ use bytes::Bytes;
 use reddb_file::Lsn;
 use reddb_wire::changes;
 
-use super::layout::{DatabaseState, Garbage, database_entry, decode_database, decode_entry, decode_garbage_entry};
-use super::lower::lower;
-use super::state::{StateEntry, StateIter};
-use super::{DATABASE_COUNT, Env, Overlay, State, StateError, Touched, Txn, TxnMode, Value, digest, layout};
 use crate::command::{CommandSpec, DATA_COMMANDS, Run};
+use crate::keyspace::layout::{
+    DatabaseState, Garbage, database_entry, decode_database, decode_entry, decode_garbage_entry,
+};
+use crate::keyspace::lower::lower;
+use crate::keyspace::state::{StateEntry, StateIter};
+use crate::keyspace::{DATABASE_COUNT, Env, Overlay, State, StateError, Touched, Txn, TxnMode, Value, digest, layout};
 use crate::reply::{CommandError, CommandResult, Reply};
 
 /// Engine entries in memory.
