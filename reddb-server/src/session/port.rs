@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -85,7 +85,7 @@ impl Port {
         let mut listeners = Vec::new();
         for address in &config.listen {
             let failed = |source| PortError::Listen { address: *address, source };
-            let listener = TcpListener::bind(address).await.map_err(failed)?;
+            let listener = listen(*address).map_err(failed)?;
             let local = listener.local_addr().map_err(failed)?;
             listeners.push((local, listener));
         }
@@ -154,6 +154,17 @@ impl Drop for Port {
             self.shared.clients.list().iter().for_each(|client| client.kill());
         }
     }
+}
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 4096;
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A port whose last connections are still in TIME_WAIT can be listened at again.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Descriptors that the process needs beside those of its clients.
