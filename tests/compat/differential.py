@@ -194,7 +194,7 @@ config set save x | config set save "900 1 300 10" | config get save | config se
 config set hash-max-listpack-entries 5 | config get hash-max-listpack-entries | config get hash-max-ziplist-entries | config set hash-max-ziplist-entries 512 | config set client-output-buffer-limit "normal 0 0" | config set slowlog-log-slower-than -2 | config set slowlog-log-slower-than 10000 | config rewrite | config resetstat | config resetstat x
 function flush | function flush async | function flush x | function list | function list x | function list withcode | function list libraryname | function foo | function
 command foo | command getkeys get | command getkeys foo a | command getkeys mset a b c d | command getkeys ping x | command getkeys get a b | command info foo | command info client|id | command list x | command list filterby x y
-multi | exec | multi | set a 1 | incr a | get a | exec | get a | exec | discard
+exec a | multi | exec a | exec | multi | exec | multi | set a 1 | incr a | get a | exec | get a | exec | discard
 multi | set a 1 | foo | exec | get a | multi | get | exec | multi | client foo | exec
 multi | multi | watch a | exec | multi | watch a | discard | watch | unwatch x | unwatch
 multi | select 99 | select 3 | set a 3 | ping | exec | get a | select 0 | get a

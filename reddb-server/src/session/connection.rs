@@ -380,9 +380,12 @@ impl Connection {
         let queue = self.session.take_queue().unwrap_or_default();
         let watcher = self.session.take_watcher();
         if queue.broken {
-            let error = "EXECABORT Transaction discarded because of previous errors.";
-            self.refuse(Some(resolved.counter), CommandError::fixed(error));
+            let error = CommandError::fixed("EXECABORT Transaction discarded because of previous errors.");
+            self.reject(Some(resolved.counter), error);
             return Ok(());
+        }
+        for queued in &queue.commands {
+            self.session.shared.stats.queued(queued.resolved.counter);
         }
         let with_session_commands = queue.commands.iter().any(|queued| queued.resolved.entry.session.is_some());
         if !with_session_commands {
@@ -465,9 +468,21 @@ impl Connection {
         self.slots.push_back(Slot::Job { counter, answered });
     }
 
-    /// An error before anything was done; it breaks an open `MULTI`.
+    /// An error before anything was done; it breaks an open `MULTI`, and ends it where `EXEC` itself is refused.
     fn refuse(&mut self, counter: Option<usize>, error: CommandError) {
-        self.session.refuse_exec();
+        if counter.and_then(table::counter_name) == Some("exec") {
+            self.session.discard_multi();
+            let reason = error.text().strip_prefix("ERR ").unwrap_or(error.text());
+            let error = CommandError::new(format!("EXECABORT Transaction discarded because of: {reason}"));
+            self.reject(counter, error);
+        } else {
+            self.session.refuse_exec();
+            self.reject(counter, error);
+        }
+    }
+
+    /// Answers an error before anything was done.
+    fn reject(&mut self, counter: Option<usize>, error: CommandError) {
         let reply = Reply::Error(error);
         self.session.shared.stats.rejected(counter, &reply);
         self.answer(reply);

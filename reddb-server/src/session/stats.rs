@@ -135,6 +135,14 @@ impl Stats {
         self.answered(reply);
     }
 
+    /// Counts a command that `EXEC` carries out with others.
+    pub fn queued(&self, counter: usize) {
+        self.commands.fetch_add(1, Relaxed);
+        if let Some(counts) = self.by_command.get(counter) {
+            counts.calls.fetch_add(1, Relaxed);
+        }
+    }
+
     /// Counts a command that was refused before it was executed; without a counter where there is no such command.
     pub fn rejected(&self, counter: Option<usize>, reply: &Reply) {
         if let Some(counts) = counter.and_then(|counter| self.by_command.get(counter)) {
