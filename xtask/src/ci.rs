@@ -80,7 +80,7 @@ fn clippy(workspace: &Workspace) -> Result<String, String> {
 fn doc(workspace: &Workspace) -> Result<String, String> {
     process::capture(
         process::cargo(workspace.root())
-            .args(["doc", "--quiet", "--locked", "--workspace", "--no-deps"])
+            .args(["doc", "--quiet", "--locked", "--workspace", "--no-deps", "--document-private-items"])
             .env("RUSTDOCFLAGS", "-D warnings"),
     )?;
     Ok("warnings denied".to_owned())

@@ -1,6 +1,6 @@
 //! The admin port: health, metrics, status, and the few acts that an operator asks a running server for.
 //!
-//! HTTP/1.1 with JSON bodies, on loopback unless told otherwise. [`guard`] decides who may use it. Nothing here changes
+//! HTTP/1.1 with JSON bodies, on loopback unless told otherwise. `guard` decides who may use it. Nothing here changes
 //! data; what takes long (a backup) answers when it is done.
 
 pub mod document;

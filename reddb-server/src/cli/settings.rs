@@ -63,7 +63,7 @@ pub struct ServeArgs {
     /// What caches and buffers may take together [default: a quarter of the machine's memory]
     #[arg(long, value_name = "SIZE", env = "REDDB_MEMORY")]
     pub memory: Option<Size>,
-    /// The archive: file:///path, s3://bucket/prefix, gs://…, az://… [default: <dir>/archive, on the same disk]
+    /// The archive: file:///path, s3://bucket/prefix, gs://…, az://… [default: archive in the data directory, on the same disk]
     #[arg(long, value_name = "URL", env = "REDDB_ARCHIVE")]
     pub archive: Option<String>,
     /// How long a commit waits for others before they are shipped together [default: 1s]

@@ -1,4 +1,4 @@
-//! PING, ECHO, HELLO, AUTH, SELECT, QUIT and RESET; `CLIENT` is in [`client`](super::client).
+//! PING, ECHO, HELLO, AUTH, SELECT, QUIT and RESET; `CLIENT` is in `client`.
 
 use bytes::Bytes;
 

@@ -1,4 +1,4 @@
-//! The Redis serialization protocol: bytes to commands ([`Decoder`]), answers to bytes ([`encode`]).
+//! The Redis serialization protocol: bytes to commands ([`Decoder`]), answers to bytes ([`encode()`]).
 //!
 //! Pure: no sockets, no clock. What a client may make the process hold is bounded in [`limits`] and enforced in the
 //! decoder; nothing is allocated because a length was declared.

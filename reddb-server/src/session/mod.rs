@@ -1,13 +1,13 @@
 //! The data port: connections, their state, and what they share.
 //!
-//! One task serves one connection ([`connection`]): it reads what is there, carries out every complete command in order,
+//! One task serves one connection (`connection`): it reads what is there, carries out every complete command in order,
 //! and writes the answers together. Reads go straight to the database; from the first write of a batch on, commands are
 //! gathered into one job for the committer, so that a pipeline shares syncs and its reads see its writes.
 //!
 //! Invariants:
 //! * Answers leave in the order of the commands.
 //! * What a connection holds is bounded: one command being received, one batch being carried out, one answer and
-//!   [`connection::OUTPUT_BYTES_HELD`] being sent. Who does not read is not read from, and in the end disconnected.
+//!   `connection::OUTPUT_BYTES_HELD` being sent. Who does not read is not read from, and in the end disconnected.
 //! * An idle connection holds no buffers.
 
 mod clients;
