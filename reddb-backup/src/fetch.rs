@@ -168,7 +168,17 @@ impl ObjectReader {
     ///
     /// # Errors
     /// Any [`FetchError`].
-    pub(crate) fn finish(mut self, declared: Sha256Digest) -> Result<(), FetchError> {
+    pub(crate) fn finish(self, declared: Sha256Digest) -> Result<(), FetchError> {
+        let key = self.key.clone();
+        let computed = self.digest()?;
+        if computed == declared { Ok(()) } else { Err(FetchError::Digest { key, declared, computed }) }
+    }
+
+    /// Reads what is left and gives the whole object's digest.
+    ///
+    /// # Errors
+    /// [`FetchError::Store`] and [`FetchError::Size`].
+    pub(crate) fn digest(mut self) -> Result<Sha256Digest, FetchError> {
         while self.failure.is_none() {
             let available = match self.fill() {
                 Ok(bytes) => bytes.len(),
@@ -186,8 +196,7 @@ impl ObjectReader {
             let (declared_bytes, found_bytes) = (self.declared_bytes, self.read_bytes);
             return Err(FetchError::Size { key: self.key, declared_bytes, found_bytes });
         }
-        let computed = Sha256Digest::finish(self.hash);
-        if computed == declared { Ok(()) } else { Err(FetchError::Digest { key: self.key, declared, computed }) }
+        Ok(Sha256Digest::finish(self.hash))
     }
 }
 

@@ -5,8 +5,11 @@
 //! sidecar's chain before to its chain after. Records are handed out while that is being found out; nothing may be done
 //! with them that cannot be taken back before [`read_segment`] has returned `Ok`.
 
-use reddb_file::archive::{SegmentDecoder, SegmentError, SegmentHeader, SegmentSidecar};
-use reddb_file::{Chain, Record};
+use reddb_file::archive::segment::SEGMENT_HEADER_BYTES;
+use reddb_file::archive::{
+    Codec, SegmentDecoder, SegmentError, SegmentHeader, SegmentName, SegmentSidecar, Sha256Digest,
+};
+use reddb_file::{Chain, ClusterId, Record};
 
 use crate::codec::decode_segment;
 use crate::fetch::{FetchError, ObjectReader};
@@ -74,6 +77,54 @@ pub(crate) fn read_segment<E>(
     read
 }
 
+/// What the sidecar of a segment that has none would say: everything is read, and nothing but the segment itself vouches
+/// for it. `None` where the object is no whole segment, or not the one that its name says. Blocks.
+pub(crate) fn derive_sidecar(
+    mut object: ObjectReader,
+    stored_bytes: u64,
+    cluster: ClusterId,
+    name: &SegmentName,
+) -> Result<Option<SegmentSidecar>, FetchError> {
+    let derived = scan_whole(&mut object, cluster, name);
+    let stored_sha256 = object.digest()?;
+    Ok(derived.map(|sidecar| SegmentSidecar { stored_bytes, stored_sha256, ..sidecar }))
+}
+
+fn scan_whole(object: &mut ObjectReader, cluster: ClusterId, name: &SegmentName) -> Option<SegmentSidecar> {
+    let mut decoder = decode_segment(object).ok()?;
+    let header = *decoder.header();
+    let SegmentHeader { timeline, epoch, first_lsn, last_lsn, .. } = header;
+    if header.cluster != cluster || *name != (SegmentName { timeline, first_lsn, last_lsn, epoch }) {
+        return None;
+    }
+    let (mut first_time_ms, mut last_time_ms, mut record_count) = (None, 0, 0);
+    while let Some(record) = decoder.next_record().ok()? {
+        first_time_ms.get_or_insert(record.time_ms);
+        last_time_ms = record.time_ms;
+        record_count += 1;
+    }
+    Some(SegmentSidecar {
+        cluster,
+        timeline,
+        epoch,
+        first_lsn,
+        last_lsn,
+        first_time_ms: first_time_ms?,
+        last_time_ms,
+        record_count,
+        plain_bytes: plain_bytes(&header),
+        stored_bytes: 0,
+        stored_sha256: Sha256Digest::of(&[]),
+        chain_before: header.chain_before,
+        chain_after: header.chain_after,
+        codec: Codec::Zstd,
+    })
+}
+
+fn plain_bytes(header: &SegmentHeader) -> u64 {
+    header.record_bytes.saturating_add(SEGMENT_HEADER_BYTES as u64)
+}
+
 fn read_records<E>(
     key: &str,
     object: &mut ObjectReader,
@@ -96,13 +147,12 @@ fn read_records<E>(
 }
 
 fn check_header(key: &str, header: &SegmentHeader, sidecar: &SegmentSidecar) -> Result<(), SegmentFault> {
-    let plain_bytes = header.record_bytes.saturating_add(reddb_file::archive::segment::SEGMENT_HEADER_BYTES as u64);
     check(key, "cluster", sidecar.cluster, header.cluster)?;
     check(key, "timeline", sidecar.timeline, header.timeline)?;
     check(key, "epoch", sidecar.epoch, header.epoch)?;
     check(key, "first_lsn", sidecar.first_lsn, header.first_lsn)?;
     check(key, "last_lsn", sidecar.last_lsn, header.last_lsn)?;
-    check(key, "plain_bytes", sidecar.plain_bytes, plain_bytes)?;
+    check(key, "plain_bytes", sidecar.plain_bytes, plain_bytes(header))?;
     check(key, "chain_before", sidecar.chain_before, header.chain_before)?;
     check(key, "chain_after", sidecar.chain_after, header.chain_after)
 }

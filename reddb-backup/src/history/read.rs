@@ -14,14 +14,16 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use reddb_file::archive::layout::{EPOCHS_PREFIX, POINTS_PREFIX, SNAPSHOTS_PREFIX, TIMELINES_PREFIX, WAL_PREFIX};
 use reddb_file::archive::{
-    ArchiveKey, ClusterDocument, Document, DocumentError, MissingDigest, Opened, SegmentName, Sha256Digest,
-    SnapshotManifest,
+    ArchiveKey, ClusterDocument, Document, DocumentError, MissingDigest, Opened, SegmentName, SegmentSidecar,
+    Sha256Digest, SnapshotManifest,
 };
 use reddb_file::{ClusterId, Epoch, TimelineId};
 
 use super::contents::{Contents, ObjectTotals, Slot, Snapshot, SnapshotKey};
 use super::fault::{Fault, FaultKind, LsnRange};
+use crate::fetch::{FetchError, fetch as fetch_object};
 use crate::progress::{Meter, Phase, Progress};
+use crate::segment::derive_sidecar;
 use crate::store::{ReadError, Store, StoreError, StoreErrorKind};
 
 /// The most objects below one folder that a reader takes, the snapshots' files apart.
@@ -31,7 +33,7 @@ pub const OBJECTS_MAX: usize = 50_000_000;
 const PROBE_FOLDER: &str = "probe";
 
 /// How many documents are fetched at once.
-const FETCHES_MAX: usize = 16;
+const FETCHES_MAX: usize = 64;
 
 /// An archive that cannot be read at all.
 #[derive(Debug, thiserror::Error)]
@@ -371,13 +373,44 @@ impl Reader<'_> {
             } else {
                 None
             };
+            let derived = match (stored_bytes, &sidecar) {
+                (Some(bytes), Some(Slot::Absent)) => self.derived_sidecar(&name, bytes).await?,
+                _ => None,
+            };
             let objects = self.contents.segments.entry(name).or_default();
             objects.stored_bytes = stored_bytes;
-            if let Some(sidecar) = sidecar {
+            if let Some(sidecar) = derived.or(sidecar) {
                 objects.sidecar = sidecar;
             }
         }
         Ok(())
+    }
+
+    /// Where missing digests are accepted, a segment without its sidecar is read for what the sidecar would say.
+    async fn derived_sidecar(
+        &mut self,
+        name: &SegmentName,
+        bytes: u64,
+    ) -> Result<Option<Slot<SegmentSidecar>>, HistoryError> {
+        if self.missing == MissingDigest::Refuse {
+            return Ok(None);
+        }
+        let object = match fetch_object(self.store, &ArchiveKey::Segment(*name), bytes, self.meter.clone()).await {
+            Ok(object) => object,
+            Err(FetchError::Store(error)) if error.kind() != StoreErrorKind::NotFound => return Err(error.into()),
+            Err(_) => return Ok(None),
+        };
+        let (cluster, of) = (self.cluster, *name);
+        let derived = tokio::task::spawn_blocking(move || derive_sidecar(object, bytes, cluster, &of)).await;
+        match derived {
+            Ok(Ok(Some(sidecar))) => {
+                self.contents.unverified.push(ArchiveKey::SegmentSidecar(*name).to_string());
+                Ok(Some(Slot::Present(sidecar)))
+            }
+            Ok(Err(FetchError::Store(error))) => Err(error.into()),
+            // It stays a segment without its sidecar, which is a fault.
+            Ok(Ok(None) | Err(_)) | Err(_) => Ok(None),
+        }
     }
 
     /// Timelines and epochs that began after their folders were listed.

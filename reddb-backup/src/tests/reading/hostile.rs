@@ -207,6 +207,34 @@ async fn documents_without_digests_are_used_only_when_that_is_said_and_the_repor
 }
 
 #[tokio::test]
+async fn a_segment_without_its_sidecar_is_used_only_when_that_is_said() {
+    let archive = Archive::make().await;
+    let (objects, store) = archive.copy().await;
+    let sidecar = key_of(&archive, "wal/0000000001/00000000000000000014", "json").await;
+    super::archive::delete(&objects, &sidecar).await;
+    assert!(matches!(plan(&history_of(&store).await, &to_lsn(17)), Err(PlanError::Hole { .. })));
+    let accepting = async || History::conclude(read(&store, MissingDigest::Accept, &Silent::shared()).await.unwrap());
+    let lenient = accepting().await;
+    assert_eq!(lenient.faults(), []);
+    let allowed = plan(&lenient, &to_lsn(17)).unwrap();
+    assert_eq!(allowed.unverified, [sidecar.clone()]);
+    let parent = tempfile::tempdir().unwrap();
+    let into = parent.path().join("restored");
+    let options = RestoreOptions { missing_digest: MissingDigest::Accept, ..RestoreOptions::new(&into) };
+    let (report, sink) = restore(&store, allowed, options, LogSink::default()).await.unwrap();
+    assert_eq!((report.unverified, &sink.log[..]), (vec![sidecar.clone()], &archive.state(T1, 17)[..]));
+    // A damaged one is not a segment, with or without the flag.
+    let key = sidecar.strip_suffix(".json").unwrap();
+    let mut bytes = get(&objects, key).await.to_vec();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    put(&objects, key, bytes.into()).await;
+    let lenient = accepting().await;
+    assert_eq!(lenient.faults().iter().map(|fault| fault.kind).collect::<Vec<_>>(), [FaultKind::SidecarMissing]);
+    assert!(plan(&lenient, &to_lsn(17)).is_err());
+}
+
+#[tokio::test]
 async fn a_snapshot_of_files_whose_content_was_exchanged_is_refused() {
     let archive = Archive::make().await;
     let (objects, store) = archive.copy().await;
