@@ -1,6 +1,6 @@
 //! One timeline's whole history, as far as the archive's segments hold it: runs of records without a hole.
 //!
-//! [`Line::build`] walks the path's spans from the root on and chooses, at each position, the segment to read next: one
+//! `Line::build` walks the path's spans from the root on and chooses, at each position, the segment to read next: one
 //! that begins exactly there if there is one (the longest, then the newest epoch's), else one that overlaps. Overlaps are
 //! legal if and only if the chains agree. What sidecars can prove is checked here: a segment whose chain before is not
 //! the chain after its predecessor, or two that hold the same records with different chains, end the run. The rest is

@@ -1,4 +1,4 @@
-//! What can go wrong with the log while the process runs. What can be wrong with it at start is in [`super::recover`].
+//! What can go wrong with the log while the process runs. What can be wrong with it at start is in [`super::recover()`].
 
 use std::path::PathBuf;
 
