@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use reddb_file::control::TtlMode;
 use reddb_file::{Lsn, TimelineId};
+use uuid::Uuid;
 
 use super::settings::ServeArgs;
 use super::units::{Moment, Size, Span};
@@ -167,6 +168,9 @@ pub struct RestoreArgs {
     /// Which timeline, where the moment exists on several
     #[arg(long, value_name = "N", value_parser = parse_timeline)]
     pub timeline: Option<TimelineId>,
+    /// Which snapshot to start from; default: the newest one before the moment
+    #[arg(long, value_name = "ID")]
+    pub snapshot: Option<Uuid>,
     /// What the clocks of expiring keys do: continue from the restored moment, or follow the wall clock
     #[arg(long, value_name = "continue|absolute", default_value = "continue")]
     pub ttl: TtlMode,

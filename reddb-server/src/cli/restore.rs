@@ -36,7 +36,7 @@ pub struct RestoreOutcome {
 /// directory that cannot be restored into.
 pub async fn run(args: RestoreArgs) -> Result<Exit, CliError> {
     let store = archive::open(&args.archive)?;
-    let request = Request { target: target(&args.target)?, timeline: args.timeline, snapshot: None };
+    let request = Request { target: target(&args.target)?, timeline: args.timeline, snapshot: args.snapshot };
     let missing = if args.allow_missing_digests { MissingDigest::Accept } else { MissingDigest::Refuse };
     let watcher = progress::watcher();
     let contents = read(&store, missing, &watcher).await.map_err(|error| history_error(&error))?;

@@ -217,7 +217,7 @@ async fn a_segment_without_its_sidecar_is_used_only_when_that_is_said() {
     let lenient = accepting().await;
     assert_eq!(lenient.faults(), []);
     let allowed = plan(&lenient, &to_lsn(17)).unwrap();
-    assert_eq!(allowed.unverified, [sidecar.clone()]);
+    assert_eq!(allowed.unverified, std::slice::from_ref(&sidecar));
     let parent = tempfile::tempdir().unwrap();
     let into = parent.path().join("restored");
     let options = RestoreOptions { missing_digest: MissingDigest::Accept, ..RestoreOptions::new(&into) };
