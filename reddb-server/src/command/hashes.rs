@@ -7,6 +7,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
+use super::budget::AnswerBudget;
 use super::long_double::LongDouble;
 use super::parse::{integer, integer_argument, is_option};
 use super::scan::hscan;
@@ -59,11 +60,13 @@ fn hget(txn: &mut Txn<'_>, args: &Args) -> CommandResult {
 fn hmget(txn: &mut Txn<'_>, args: &Args) -> CommandResult {
     let hash = txn.hash(&args[1])?;
     let mut values = Vec::with_capacity(args.len() - 2);
+    let mut budget = AnswerBudget::whole();
     for field in &args[2..] {
         let value = match &hash {
             Some(hash) => txn.hash_get(hash, field)?,
             None => None,
         };
+        budget.take(value.as_ref().map_or(0, Bytes::len))?;
         values.push(Reply::optional(value));
     }
     Ok(Reply::Array(values))
@@ -85,24 +88,61 @@ fn hdel(txn: &mut Txn<'_>, args: &Args) -> CommandResult {
     Ok(Reply::count(txn.hash_delete(&args[1], args[2..].iter().map(|field| &field[..]))?))
 }
 
-/// What `make` makes of each field of the hash at a key; empty where there is none.
-fn all<T>(txn: &mut Txn<'_>, key: &[u8], make: impl Fn(Bytes, Bytes) -> T) -> Result<Vec<T>, CommandError> {
-    let Some(hash) = txn.hash(key)? else { return Ok(Vec::new()) };
-    let fields = txn.hash_fields(&hash, Bound::Unbounded);
-    Ok(fields.map(|item| item.map(|(field, value)| make(field, value))).collect::<Result<_, _>>()?)
+/// The fields of a hash and what is to be shown of them.
+fn all_of(txn: &Txn<'_>, hash: &HashRef, shown: Shown) -> Result<Vec<(Bytes, Bytes)>, CommandError> {
+    let mut budget = AnswerBudget::whole();
+    let mut all = Vec::new();
+    for item in txn.hash_fields(hash, Bound::Unbounded) {
+        let (field, value) = item?;
+        let (field, value) = shown.of(field, value);
+        budget.take(field.len() + value.len())?;
+        all.push((field, value));
+    }
+    Ok(all)
+}
+
+/// What of its fields a command shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    Fields,
+    Values,
+    Both,
+}
+
+impl Shown {
+    /// What is shown; the rest is let go of.
+    fn of(self, field: Bytes, value: Bytes) -> (Bytes, Bytes) {
+        match self {
+            Self::Fields => (field, Bytes::new()),
+            Self::Values => (Bytes::new(), value),
+            Self::Both => (field, value),
+        }
+    }
+}
+
+fn all(
+    txn: &mut Txn<'_>,
+    key: &[u8],
+    shown: Shown,
+) -> Result<impl Iterator<Item = (Bytes, Bytes)> + use<>, CommandError> {
+    let all = match txn.hash(key)? {
+        Some(hash) => all_of(txn, &hash, shown)?,
+        None => Vec::new(),
+    };
+    Ok(all.into_iter())
 }
 
 fn hgetall(txn: &mut Txn<'_>, args: &Args) -> CommandResult {
-    let pairs = all(txn, &args[1], |field, value| (Reply::Bulk(field), Reply::Bulk(value)))?;
-    Ok(Reply::Map(pairs))
+    let pairs = all(txn, &args[1], Shown::Both)?.map(|(field, value)| (Reply::Bulk(field), Reply::Bulk(value)));
+    Ok(Reply::Map(pairs.collect()))
 }
 
 fn hkeys(txn: &mut Txn<'_>, args: &Args) -> CommandResult {
-    Ok(Reply::Array(all(txn, &args[1], |field, _| Reply::Bulk(field))?))
+    Ok(Reply::Array(all(txn, &args[1], Shown::Fields)?.map(|(field, _)| Reply::Bulk(field)).collect()))
 }
 
 fn hvals(txn: &mut Txn<'_>, args: &Args) -> CommandResult {
-    Ok(Reply::Array(all(txn, &args[1], |_, value| Reply::Bulk(value))?))
+    Ok(Reply::Array(all(txn, &args[1], Shown::Values)?.map(|(_, value)| Reply::Bulk(value)).collect()))
 }
 
 fn hincrby(txn: &mut Txn<'_>, args: &Args) -> CommandResult {
@@ -135,6 +175,7 @@ fn hincrbyfloat(txn: &mut Txn<'_>, args: &Args) -> CommandResult {
 struct Picks {
     count: u64,
     repeat: bool,
+    shown: Shown,
 }
 
 impl Picks {
@@ -165,14 +206,17 @@ impl Picks {
 fn pick_by_position(txn: &Txn<'_>, hash: &HashRef, picks: Picks) -> Result<Vec<(Bytes, Bytes)>, CommandError> {
     let fields = txn.hash_fields(hash, Bound::Unbounded);
     let mut picked = Vec::new();
+    let mut budget = AnswerBudget::whole();
     if picks.count > hash.field_count / 2 && !picks.repeat {
         // Nearly all of them: leave the others out, in the fields' own order.
-        let left_out = Picks { count: hash.field_count - picks.count, repeat: false };
+        let left_out = Picks { count: hash.field_count - picks.count, ..picks };
         let left_out = left_out.positions(txn, hash.field_count);
         for (position, item) in (0u64..).zip(fields) {
-            let item = item?;
+            let (field, value) = item?;
             if !left_out.contains_key(&position) {
-                picked.push(item);
+                let (field, value) = picks.shown.of(field, value);
+                budget.take(field.len() + value.len())?;
+                picked.push((field, value));
             }
         }
         return Ok(picked);
@@ -183,9 +227,12 @@ fn pick_by_position(txn: &Txn<'_>, hash: &HashRef, picks: Picks) -> Result<Vec<(
         if positions.is_empty() {
             break;
         }
-        let item = item?;
-        for place in positions.remove(&position).unwrap_or_default() {
-            placed.insert(place, item.clone());
+        let (field, value) = item?;
+        let Some(places) = positions.remove(&position) else { continue };
+        let (field, value) = picks.shown.of(field, value);
+        for place in places {
+            budget.take(field.len() + value.len())?;
+            placed.insert(place, (field.clone(), value.clone()));
         }
     }
     picked.extend(placed.into_values());
@@ -197,10 +244,13 @@ fn pick_one_by_one(txn: &Txn<'_>, hash: &HashRef, picks: Picks) -> Result<Vec<(B
     let names = Txn::field_names(hash);
     let mut picked = Vec::new();
     let mut known = HashSet::new();
+    let mut budget = AnswerBudget::whole();
     let mut misses = 0u64;
     while u64::try_from(picked.len()).is_ok_and(|done| done < picks.count) {
         let Some((field, value)) = txn.random_name(&names, hash.field_count, |_| Ok(true))? else { break };
         if picks.repeat || known.insert(field.clone()) {
+            let (field, value) = picks.shown.of(field, value);
+            budget.take(field.len() + value.len())?;
             picked.push((field, value));
         } else {
             misses += 1;
@@ -236,11 +286,12 @@ fn hrandfield(txn: &mut Txn<'_>, args: &Args) -> CommandResult {
         return Err(OUT_OF_RANGE);
     }
     let Some(hash) = txn.hash(&args[1])? else { return Ok(Reply::Array(Vec::new())) };
-    let picks = Picks { count: count.unsigned_abs(), repeat: count < 0 };
+    let shown = if with_values { Shown::Both } else { Shown::Fields };
+    let picks = Picks { count: count.unsigned_abs(), repeat: count < 0, shown };
     let picked = if picks.count == 0 {
         Vec::new()
     } else if !picks.repeat && picks.count >= hash.field_count {
-        txn.hash_fields(&hash, Bound::Unbounded).collect::<Result<_, _>>()?
+        all_of(txn, &hash, shown)?
     } else if picks.repeat && picks.count > REPEATED_PICKS_MAX {
         return Err(OUT_OF_RANGE);
     } else if picks.are_many(hash.field_count) {

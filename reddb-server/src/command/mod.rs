@@ -4,6 +4,7 @@
 //! committer against the newest state. Neither knows which: the transaction does. Session commands (connection,
 //! transactions, server) are carried out by the session itself.
 
+pub mod budget;
 mod client;
 pub mod connection;
 pub mod databases;

@@ -10,6 +10,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
+use super::budget::AnswerBudget;
 use super::glob;
 use super::keys::type_name;
 use super::parse::{cursor_argument, integer_argument, is_option};
@@ -151,9 +152,11 @@ fn keys(txn: &mut Txn<'_>, args: &Args) -> CommandResult {
     let pattern = Pattern::new(&args[1]);
     let names = txn.key_names()?;
     let mut keys = Vec::new();
+    let mut budget = AnswerBudget::whole();
     for item in txn.names(&names, Bound::Unbounded, &pattern.prefix) {
         let (key, value) = item?;
         if pattern.takes(&key) && txn.decode_live(&key, &value)?.is_some() {
+            budget.take(key.len())?;
             keys.push(Reply::Bulk(key));
         }
     }

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use reddb_wire::VALUE_BYTES_MAX;
 
+use super::budget::AnswerBudget;
 use super::expiry::{Base, Unit, positive_expiry};
 use super::lcs::lcs;
 use super::long_double::LongDouble;
@@ -23,9 +24,11 @@ fn get(txn: &mut Txn<'_>, args: &Args) -> CommandResult {
 
 fn mget(txn: &mut Txn<'_>, args: &Args) -> CommandResult {
     let mut values = Vec::with_capacity(args.len() - 1);
+    let mut budget = AnswerBudget::whole();
     for key in &args[1..] {
-        let entry = txn.lookup(key)?;
-        values.push(Reply::optional(entry.and_then(|entry| entry.into_string().ok())));
+        let value = txn.lookup(key)?.and_then(|entry| entry.into_string().ok());
+        budget.take(value.as_ref().map_or(0, Bytes::len))?;
+        values.push(Reply::optional(value));
     }
     Ok(Reply::Array(values))
 }

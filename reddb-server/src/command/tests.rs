@@ -477,3 +477,17 @@ fn every_command_is_found_by_its_name() {
     assert!(find(b"Get").is_some_and(|spec| spec.name == "get"));
     assert!(find(b"nothing").is_none());
 }
+
+#[test]
+fn an_answer_larger_than_memory_is_refused_before_it_is_gathered() {
+    let mut db = TestDatabase::new();
+    let value = vec![0; 1 << 20];
+    db.run(&[b"SET", b"s", &value]);
+    db.run(&[b"HSET", b"h", b"f", &value]);
+    let many = |command: &'static [u8], key: &'static [u8]| [vec![command], vec![key; 512]].concat();
+    let refused = "ERR the answer would take more than 512 MiB; ask for less at once, or use SCAN or HSCAN";
+    assert_eq!(show(&db.read(&many(b"MGET", b"s"))), refused);
+    assert_eq!(show(&db.read(&[&[&b"HMGET"[..], b"h"][..], &[&b"f"[..]; 512]].concat())), refused);
+    assert_eq!(show(&db.read(&[b"HRANDFIELD", b"h", b"-512", b"WITHVALUES"])), refused);
+    assert!(show(&db.read(&[b"HRANDFIELD", b"h", b"-512"])).starts_with("['f' 'f' "));
+}
