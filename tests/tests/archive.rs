@@ -84,6 +84,53 @@ fn writes_are_refused_with_a_reason_when_the_log_is_full_and_taken_again_after()
 }
 
 #[test]
+fn a_server_starts_without_its_archive_and_keeps_the_log() {
+    let scene = Scene::new();
+    let node = scene.start("node");
+    write_some(&mut node.client(), "before", 10);
+    wait_until_archived(&node);
+    assert_eq!(node.stop().code(), Some(0));
+    // As when a disk is not mounted: the directory is not there.
+    std::fs::rename(scene.archive_dir(), scene.path("archive-away")).unwrap();
+    let node = scene.start("node");
+    let mut client = node.client();
+    write_some(&mut client, "without", 50);
+    assert_eq!(client.expect(&["GET", "before:0"]), Value::bulk("value"));
+    assert!(!scene.archive_dir().exists(), "a second archive was begun where the first one was");
+    let status = node.get("/admin/status").unwrap().json();
+    assert_eq!(status["archive"]["online"], false, "{status}");
+    std::fs::rename(scene.path("archive-away"), scene.archive_dir()).unwrap();
+    wait_until_archived(&node);
+    assert_eq!(node.stop().code(), Some(0));
+    let _ = scene.verify().expect_code(0);
+}
+
+#[test]
+fn an_archive_that_vanishes_under_a_server_is_not_begun_anew() {
+    let scene = Scene::new();
+    let node = scene.start("node");
+    let mut client = node.client();
+    write_some(&mut client, "before", 10);
+    wait_until_archived(&node);
+    std::fs::rename(scene.archive_dir(), scene.path("archive-away")).unwrap();
+    write_some(&mut client, "during", 10);
+    wait::until("the server notices", || {
+        (node.get("/admin/status").unwrap().json()["archive"]["online"] == false).then_some(())
+    });
+    assert!(!scene.archive_dir().exists(), "a second archive was begun where the first one was");
+    // An empty directory in its place, as a mount point is: no archive either.
+    std::fs::create_dir(scene.archive_dir()).unwrap();
+    write_some(&mut client, "still", 10);
+    assert!(reddb(&["backup", "--admin", &node.admin_url()]).code != 0, "a backup went to nowhere");
+    assert_eq!(std::fs::read_dir(scene.archive_dir()).unwrap().count(), 0);
+    std::fs::remove_dir(scene.archive_dir()).unwrap();
+    std::fs::rename(scene.path("archive-away"), scene.archive_dir()).unwrap();
+    wait_until_archived(&node);
+    assert_eq!(node.stop().code(), Some(0));
+    let _ = scene.verify().expect_code(0);
+}
+
+#[test]
 fn another_clusters_archive_is_refused() {
     let scene = Scene::new();
     let node = scene.start("one");

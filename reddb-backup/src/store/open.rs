@@ -66,8 +66,10 @@ pub enum PlainHttp {
 /// What to do where a local archive's directory is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
-    /// Make it. For writers.
+    /// Make it. For writers that begin an archive.
     Create,
+    /// Every request fails, and may later succeed, until it is there and holds an archive. For writers that go on.
+    MayBeAway,
     /// It is an error. For readers.
     MustExist,
 }
@@ -160,6 +162,12 @@ fn open_local(path: &Path, url: &ArchiveUrl, mode: OpenMode) -> Result<Store, Op
     if mode == OpenMode::Create {
         make_directory(path).map_err(directory_error("made"))?;
     }
+    if mode == OpenMode::MayBeAway && !path.is_dir() {
+        return open_absent(path).map_err(directory_error("opened")).map(|(root, prefix)| {
+            Store::new(Arc::new(LocalFileSystem::new().with_fsync(true)), &prefix, url.to_string())
+                .with_local_root(root)
+        });
+    }
     let root = path.canonicalize().map_err(directory_error("opened"))?;
     if !root.is_dir() {
         return Err(directory_error("opened")(io::ErrorKind::NotADirectory.into()));
@@ -167,7 +175,19 @@ fn open_local(path: &Path, url: &ArchiveUrl, mode: OpenMode) -> Result<Store, Op
     let local = LocalFileSystem::new_with_prefix(&root)
         .map_err(|source| OpenError::Client { url: url.to_string(), source })?
         .with_fsync(true);
-    Ok(Store::new(Arc::new(local), "", url.to_string()).with_local_root(LocalRoot(root)))
+    let root = LocalRoot::present(root).map_err(directory_error("opened"))?;
+    Ok(Store::new(Arc::new(local), "", url.to_string()).with_local_root(root))
+}
+
+/// The root of an archive whose directory is away, and the prefix of its keys below `/`. What exists of the path is resolved
+/// now, so that links on the way there are no links in the archive.
+fn open_absent(path: &Path) -> io::Result<(LocalRoot, String)> {
+    let path = std::path::absolute(path)?;
+    let present = path.ancestors().find(|ancestor| ancestor.is_dir()).unwrap_or(Path::new("/"));
+    let rest = path.strip_prefix(present).map_err(io::Error::other)?;
+    let directory = present.canonicalize()?.join(rest);
+    let prefix = directory.to_str().ok_or_else(|| io::Error::other("the path is not text"))?.to_owned();
+    Ok((LocalRoot::away(directory), prefix))
 }
 
 /// Makes the directory and its missing parents, durably.

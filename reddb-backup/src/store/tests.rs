@@ -148,3 +148,27 @@ async fn symbolic_links_in_a_local_archive_are_refused() {
     assert!(store.delete(&claim()).await.is_err_and(refused));
     assert_eq!(std::fs::read(outside.path().join("00000000000000000001.json")).unwrap(), b"secret");
 }
+
+#[tokio::test]
+async fn a_local_archive_that_is_away_is_no_empty_archive() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("archive");
+    let url = format!("file://{}", directory.display()).parse().unwrap();
+    let cluster = ArchiveKey::Cluster;
+    let away = Store::open(&url, &StoreSettings::default(), OpenMode::MayBeAway).unwrap();
+    let is_away = |error: StoreError| assert_eq!(error.kind(), StoreErrorKind::Retry, "{error}");
+    is_away(away.list("").await.unwrap_err());
+    is_away(away.put_overwrite(&cluster, Bytes::from_static(b"x")).await.unwrap_err());
+    std::fs::create_dir(&directory).unwrap();
+    is_away(away.exists(&cluster).await.unwrap_err());
+
+    // Once it holds an archive, it is back.
+    let maker = Store::open(&url, &StoreSettings::default(), OpenMode::Create).unwrap();
+    maker.put_overwrite(&cluster, Bytes::from_static(b"x")).await.unwrap();
+    assert_eq!(away.get_bounded(&cluster, 10).await.unwrap().as_ref(), b"x");
+    assert_eq!(away.list("").await.unwrap().len(), 1);
+
+    std::fs::rename(&directory, folder.path().join("elsewhere")).unwrap();
+    is_away(maker.put_overwrite(&cluster, Bytes::from_static(b"y")).await.unwrap_err());
+    assert!(!directory.exists(), "the directory was made anew");
+}

@@ -71,6 +71,7 @@ pub(super) async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Databa
         end,
         oldest: recovered.log.base(),
         epoch: control.epoch,
+        archived: control.archived,
     };
     let claimed = claim_at_start(&config, claiming, &past).await?;
     let config_for_disk = config.clone();

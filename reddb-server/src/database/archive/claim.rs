@@ -16,7 +16,7 @@ use reddb_backup::store::{
 };
 use reddb_file::archive::{ForkPoint, Text, TimelineReason};
 use reddb_file::identity::Identity;
-use reddb_file::{Epoch, Mark, TimedMark, TimelineId};
+use reddb_file::{Epoch, Lsn, Mark, TimedMark, TimelineId};
 use uuid::Uuid;
 
 use crate::config::{ArchiveConfig, Config};
@@ -36,6 +36,8 @@ pub(in crate::database) struct Claiming {
     pub(in crate::database) end: TimedMark,
     pub(in crate::database) oldest: TimedMark,
     pub(in crate::database) epoch: Epoch,
+    /// How far the directory has been archived, as it remembers.
+    pub(in crate::database) archived: Mark,
 }
 
 /// Whether the timeline's first record is in the log.
@@ -93,8 +95,13 @@ pub(in crate::database) async fn claim_at_start(
         .archive_url()
         .map_err(|source| OpenError::System { what: "cannot find the data directory's path", source })?;
     let url: ArchiveUrl = url_text.parse().map_err(|error| refused(ExitCode::Usage, &error))?;
-    let store = Store::open(&url, &store_settings(&config.archive), OpenMode::Create)
-        .map_err(|error| refused(ExitCode::Usage, &error))?;
+    // What has been archived is somewhere: a local archive's directory that is missing is away, and is not begun anew.
+    let mode = match claiming.archived.lsn {
+        Lsn::ZERO => OpenMode::Create,
+        _ => OpenMode::MayBeAway,
+    };
+    let store =
+        Store::open(&url, &store_settings(&config.archive), mode).map_err(|error| refused(ExitCode::Usage, &error))?;
     let mut claimant = Claimant {
         cluster: claiming.identity.cluster,
         node: claiming.identity.node,
