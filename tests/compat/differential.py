@@ -289,6 +289,39 @@ class Differences:
         print("DIFFERS (%s): %s\n   redis  %r\n   reddb  %r" % (where, name(command)[:160], theirs.raw[:600], ours.raw[:600]))
 
 
+def prove():
+    """Planted differences are found, and what may differ is not taken for one."""
+
+    def reply(raw):
+        left, right = socket.socketpair()
+        right.sendall(raw)
+        right.close()
+        connection = Connection.__new__(Connection)
+        connection.socket, connection.file, connection.raw = left, left.makefile("rb"), b""
+        found = connection.reply()
+        left.close()
+        return found
+
+    for command, ours, theirs, queued, equal in [
+        (["get", "a"], b"$1\r\n1\r\n", b"$1\r\n2\r\n", (), False),
+        (["get", "a"], b"$-1\r\n", b"_\r\n", (), False),
+        (["get", "a"], b"-ERR a\r\n", b"-ERR b\r\n", (), False),
+        (["get", "a"], b"+1\r\n", b"$1\r\n1\r\n", (), False),
+        (["get", "a"], b"", b"$1\r\n1\r\n", (), False),
+        (["mget", "a"], b"*1\r\n$1\r\n1\r\n", b"~1\r\n$1\r\n1\r\n", (), False),
+        (["keys", "*"], b"*2\r\n$1\r\na\r\n$1\r\nb\r\n", b"*2\r\n$1\r\nb\r\n$1\r\na\r\n", (), True),
+        (["keys", "*"], b"*2\r\n$1\r\na\r\n$1\r\nb\r\n", b"*2\r\n$1\r\na\r\n$1\r\na\r\n", (), False),
+        (["mget", "a"], b"*2\r\n$1\r\na\r\n$1\r\nb\r\n", b"*2\r\n$1\r\nb\r\n$1\r\na\r\n", (), False),
+        (["ttl", "a"], b":100\r\n", b":99\r\n", (), True),
+        (["ttl", "a"], b":-1\r\n", b":5000\r\n", (), False),
+        (["exec"], b"*1\r\n:100\r\n", b"*1\r\n:99\r\n", [["ttl", "a"]], True),
+        (["exec"], b"*1\r\n:100\r\n", b"*1\r\n:99\r\n", [["incr", "a"]], False),
+        (["exec"], b"*1\r\n:1\r\n", b"*-1\r\n", [["incr", "a"]], False),
+    ]:
+        if same(command, reply(ours), reply(theirs), queued) != equal:
+            raise SystemExit("the comparison is wrong: %r, %r, %r" % (command, ours, theirs))
+
+
 def silent(command):
     """How `CLIENT REPLY` changes what is answered: the script is then compared as a whole."""
     return name(command).lower().startswith("client reply")
@@ -392,6 +425,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--random", type=int, default=20, help="how many random scripts of 200 commands")
     options = parser.parse_args()
+    prove()
     if not shutil.which(options.redis):
         print("%s is not installed" % options.redis, file=sys.stderr)
         sys.exit(3)
