@@ -63,6 +63,10 @@ pub struct ArchiveReport {
     pub snapshot_time_ms: Option<u64>,
     /// Whether a snapshot is being made.
     pub snapshot_running: bool,
+    /// The bytes of the snapshot that is being made that are in the archive already; 0 where none is being made.
+    pub snapshot_done_bytes: u64,
+    /// All its bytes; 0 where none is being made, and while its checkpoint is being made.
+    pub snapshot_total_bytes: u64,
     /// Whether the last attempt at a snapshot succeeded.
     pub snapshot_last_ok: bool,
     /// Requests to the store since the start.

@@ -104,6 +104,10 @@ pub struct ArchiveDocument {
     pub snapshot_time_ms: Option<u64>,
     /// Whether a snapshot is being made.
     pub snapshot_running: bool,
+    /// Its bytes that are in the archive already.
+    pub snapshot_done_bytes: u64,
+    /// All its bytes; 0 while its checkpoint is being made.
+    pub snapshot_total_bytes: u64,
     /// Whether the last attempt at a snapshot succeeded.
     pub snapshot_last_ok: bool,
     /// Requests to the store since the start.
@@ -293,6 +297,8 @@ impl StatusDocument {
                 snapshot_lsn: archive.snapshot_lsn,
                 snapshot_time_ms: archive.snapshot_time_ms,
                 snapshot_running: archive.snapshot_running,
+                snapshot_done_bytes: archive.snapshot_done_bytes,
+                snapshot_total_bytes: archive.snapshot_total_bytes,
                 snapshot_last_ok: archive.snapshot_last_ok,
                 requests: archive.requests,
             },
@@ -359,6 +365,8 @@ pub(crate) mod fixtures {
                 snapshot_lsn: Some(Lsn::new(10)),
                 snapshot_time_ms: None,
                 snapshot_running: false,
+                snapshot_done_bytes: 0,
+                snapshot_total_bytes: 0,
                 snapshot_last_ok: true,
                 requests: 5,
             },

@@ -4,9 +4,14 @@ use super::args::{BackupArgs, MarkArgs};
 use super::client::{AdminClient, Patience};
 use super::exit::{CliError, Exit};
 use super::output::{print, print_json};
+use super::progress;
 use super::units::{Moment, Size, Span};
-use crate::admin::document::{BackupDocument, BackupRequest, MarkDocument, MarkRequest};
+use crate::admin::document::{BackupDocument, BackupRequest, MarkDocument, MarkRequest, StatusDocument};
+use reddb_backup::progress::{Phase, ProgressReport};
 use std::time::Duration;
+
+/// How often a running server is asked how far its snapshot has come.
+const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Takes a snapshot; returns when it is published.
 ///
@@ -15,7 +20,12 @@ use std::time::Duration;
 pub async fn backup(args: BackupArgs, password: Option<String>) -> Result<Exit, CliError> {
     let client = AdminClient::new(&args.admin, password)?;
     let request = BackupRequest { reason: Some(args.reason) };
-    let made: BackupDocument = client.post("/admin/backup", &request, Patience::Unlimited).await?;
+    let watching = watch(&client);
+    let made: BackupDocument = tokio::select! {
+        made = client.post("/admin/backup", &request, Patience::Unlimited) => made?,
+        // It never ends: it only shows how far the server has come.
+        () = watching => unreachable!("the watcher does not end"),
+    };
     if args.output.json {
         print_json(&made)?;
     } else {
@@ -32,6 +42,26 @@ pub async fn backup(args: BackupArgs, password: Option<String>) -> Result<Exit, 
         ))?;
     }
     Ok(Exit::Ok)
+}
+
+/// Shows the running snapshot's progress on a terminal, for as long as it is polled.
+async fn watch(client: &AdminClient) {
+    let Some(watcher) = progress::on_terminal() else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(WATCH_INTERVAL).await;
+        // A server that does not answer now is the request's own business.
+        if let Ok(status) = client.get::<StatusDocument>("/admin/status").await
+            && status.archive.snapshot_running
+        {
+            watcher.report(ProgressReport {
+                phase: Phase::Files,
+                items_done: 0,
+                items_total: 1,
+                bytes_done: status.archive.snapshot_done_bytes,
+                bytes_total: status.archive.snapshot_total_bytes,
+            });
+        }
+    }
 }
 
 /// Names the newest durable LSN.

@@ -207,6 +207,8 @@ impl Archive {
             snapshot_lsn: snapshots.last,
             snapshot_time_ms: snapshots.last.map(|_| snapshots.last_ms),
             snapshot_running: false,
+            snapshot_done_bytes: 0,
+            snapshot_total_bytes: 0,
             snapshot_last_ok: snapshots.last_ok,
             requests: 0,
         };
@@ -219,6 +221,8 @@ impl Archive {
             lag_records,
             lag_ms,
             snapshot_running: snapshot.is_some(),
+            snapshot_done_bytes: snapshot.map_or(0, |running| running.done_bytes),
+            snapshot_total_bytes: snapshot.map_or(0, |running| running.total_bytes),
             requests: requests.gets + requests.heads + requests.lists + requests.puts + requests.deletes,
             ..common
         }
