@@ -8,6 +8,7 @@ use super::progress;
 use super::units::{Moment, Size, Span};
 use crate::admin::document::{BackupDocument, BackupRequest, MarkDocument, MarkRequest, StatusDocument};
 use reddb_backup::progress::{Phase, ProgressReport};
+use std::convert::Infallible;
 use std::time::Duration;
 
 /// How often a running server is asked how far its snapshot has come.
@@ -24,7 +25,7 @@ pub async fn backup(args: BackupArgs, password: Option<String>) -> Result<Exit, 
     let made: BackupDocument = tokio::select! {
         made = client.post("/admin/backup", &request, Patience::Unlimited) => made?,
         // It never ends: it only shows how far the server has come.
-        () = watching => unreachable!("the watcher does not end"),
+        never = watching => match never {},
     };
     if args.output.json {
         print_json(&made)?;
@@ -45,7 +46,7 @@ pub async fn backup(args: BackupArgs, password: Option<String>) -> Result<Exit, 
 }
 
 /// Shows the running snapshot's progress on a terminal, for as long as it is polled.
-async fn watch(client: &AdminClient) {
+async fn watch(client: &AdminClient) -> Infallible {
     let Some(watcher) = progress::on_terminal() else { return std::future::pending().await };
     loop {
         tokio::time::sleep(WATCH_INTERVAL).await;
