@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::connection::SessionResult;
 use super::subcommands::SubcommandSpec;
 use super::table::{self, TableEntry, find};
-use super::{Args, KeyPositions, glob, help_lines, parse};
+use super::{Args, KeyPositions, glob, help_lines, parse, usage};
 use crate::reply::{CommandError, Reply};
 use crate::session::{Answer, Session};
 
@@ -100,6 +100,10 @@ impl Named {
             (Reply::text("since"), Reply::text(since)),
             (Reply::text("group"), Reply::text(group)),
         ];
+        let arguments = usage::arguments(&name);
+        if !arguments.is_empty() {
+            fields.push((Reply::text("arguments"), Reply::Array(arguments)));
+        }
         if let Self::Command(entry) = self
             && !entry.subcommands.is_empty()
         {

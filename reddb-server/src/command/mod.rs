@@ -27,6 +27,7 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 pub mod transactions;
+mod usage;
 
 use bytes::Bytes;
 

@@ -154,7 +154,9 @@ impl Stats {
     /// Counts whether a read of keys found something.
     pub fn looked_up(&self, reply: &Reply) {
         let found = match reply {
-            Reply::Null | Reply::NullArray => false,
+            // What commands on a key that is not there answer: a count of nothing, `TTL`'s -2, `TYPE`'s none.
+            Reply::Null | Reply::NullArray | Reply::Int(0 | -2) => false,
+            Reply::Simple(text) => text != "none",
             Reply::Array(items) => !items.is_empty(),
             Reply::Map(pairs) => !pairs.is_empty(),
             Reply::Error(_) => return,
