@@ -260,6 +260,10 @@ async fn only_protocol_errors_cost_the_connection() {
     client.expect("+OK\r\n$1\r\ny\r\n-ERR Protocol error: invalid bulk length\r\n").await;
     client.expect_end().await;
     let mut client = server.connect().await;
+    client.stream.write_all(&[b"*1\r\n$x\r\n".to_vec(), vec![b'x'; 300_000]].concat()).await.expect("sent");
+    client.expect("-ERR Protocol error: invalid bulk length\r\n").await;
+    client.expect_end().await;
+    let mut client = server.connect().await;
     client.stream.write_all(b"POST / HTTP/1.1\r\nHost: x\r\n\r\nSET k z\r\n").await.expect("sent");
     client.expect_end().await;
     server.connect().await.call(&["GET", "k"], "$1\r\ny\r\n").await;

@@ -17,7 +17,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::block_in_place;
 
@@ -44,6 +44,12 @@ const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// A buffer that is larger is given back when it is empty.
 const BUFFER_BYTES_KEPT: usize = 1024;
+
+/// After the last answer, so much of what the client still sends is thrown away before the socket is closed.
+const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// For how long that may take.
+const LINGER_MAX: Duration = Duration::from_millis(500);
 
 /// A batch's reads may hold up a network thread for so long before the rest moves off it.
 const INLINE_READS_MAX: Duration = Duration::from_micros(500);
@@ -115,9 +121,29 @@ impl Connection {
 
     /// Serves the connection until it ends.
     pub(super) async fn serve(mut self) {
-        if let Err(hangup) = self.work().await {
-            tracing::debug!(client = self.session.client.id, %hangup, "connection ended");
+        match self.work().await {
+            Ok(()) if self.closing => self.linger().await,
+            Ok(()) => {}
+            Err(hangup) => tracing::debug!(client = self.session.client.id, %hangup, "connection ended"),
         }
+    }
+
+    /// Lets the last answer arrive: a socket that is closed with bytes unread is reset, and a reset overtakes what was sent.
+    async fn linger(&mut self) {
+        let unread = async {
+            self.stream.shutdown().await?;
+            let mut left = LINGER_BYTES_MAX;
+            while left > 0 {
+                match self.receive().await? {
+                    0 => break,
+                    received => left = left.saturating_sub(received),
+                }
+                self.decoder = Decoder::new();
+            }
+            io::Result::Ok(())
+        };
+        // Whatever goes wrong, the connection is over.
+        drop(tokio::time::timeout(LINGER_MAX, unread).await);
     }
 
     async fn work(&mut self) -> Result<(), Hangup> {
