@@ -82,7 +82,12 @@ pub(super) async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Databa
         Ok(Started { directory, recovered, claimed, wal })
     })
     .await?;
-    run(config, clock, gate, started, place)
+    let database = run(config, clock, gate, started, place)?;
+    if begun == Begun::No {
+        // Nothing before the first snapshot can be restored: a new database makes it before anybody can write.
+        database.inner.archive.first_snapshot().await;
+    }
+    Ok(database)
 }
 
 struct Started {

@@ -18,7 +18,7 @@ use reddb_file::archive::{MissingDigest, PointName, SnapshotManifest, SnapshotRe
 use reddb_file::control::ControlFile;
 use reddb_file::{Epoch, Lsn, TimedMark, TimelineId, layout};
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -36,6 +36,8 @@ use crate::status::ArchiveReport;
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a claim that failed waits before it is tried again.
 const CLAIM_RETRY: Duration = Duration::from_secs(2);
+/// How long a new database waits for its first snapshot before it takes writes.
+const FIRST_SNAPSHOT_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a snapshot that failed waits before it is tried again by itself.
 const SNAPSHOT_RETRY: Duration = Duration::from_secs(60);
 
@@ -90,6 +92,8 @@ struct Shared {
     /// Why nothing is archived, while no archiver runs.
     waiting_for: Mutex<Option<String>>,
     snapshots: Mutex<Snapshots>,
+    /// Told when the first snapshot was tried, whatever came of it.
+    first_tried: Notify,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -145,6 +149,7 @@ impl Archive {
             running: RwLock::new(None),
             waiting_for: Mutex::new(None),
             snapshots: Mutex::new(Snapshots { last_ms: clock.wall_ms(), last: None, last_ok: true }),
+            first_tried: Notify::new(),
         });
         let (stop, stopped) = watch::channel(false);
         let keeper = Keeper {
@@ -169,6 +174,13 @@ impl Archive {
             ClaimState::Pending(claimant) => tokio::spawn(keeper.claim_then_keep(claimant)),
         };
         Ok(Self { shared, stop, keeper: Mutex::new(Some(task)) })
+    }
+
+    /// Waits until the first snapshot was made, or could not be made.
+    pub(in crate::database) async fn first_snapshot(&self) {
+        if tokio::time::timeout(FIRST_SNAPSHOT_PATIENCE, self.shared.first_tried.notified()).await.is_err() {
+            tracing::warn!("the first snapshot is not published yet; nothing before it can be restored");
+        }
     }
 
     pub(in crate::database) async fn backup(&self, reason: &str) -> Result<BackupSummary, CommandError> {
@@ -392,6 +404,7 @@ impl Keeper {
                     // The archiver gives a running snapshot up when it is shut down.
                     _ = stopped.wait_for(|stopped| *stopped) => return,
                 };
+                self.shared.first_tried.notify_one();
                 if let Err(error) = made {
                     tracing::warn!(%error, "the {reason} snapshot was not made; it is tried again");
                     try_at = Instant::now() + SNAPSHOT_RETRY;
