@@ -151,6 +151,54 @@ async fn a_sidecar_that_was_made_to_fit_a_wrong_segment_does_not_help() {
 }
 
 #[tokio::test]
+async fn a_segments_digest_counts_even_where_its_records_are_right() {
+    let archive = Archive::make().await;
+    let (objects, store) = archive.copy().await;
+    let key = key_of(&archive, "wal/0000000001/00000000000000000014", "json").await;
+    let mut sidecar = body(&get(&objects, &key).await);
+    sidecar["stored_sha256"] = "cd".repeat(32).into();
+    put(&objects, &key, seal("reddb-segment-sidecar-1", &sidecar)).await;
+    let history = history_of(&store).await;
+    let Err(Refused::Restore(error)) = restored(&store, &history, &to_lsn(17)).await else { panic!("restored") };
+    assert!(matches!(error, RestoreError::Segment { .. }), "{error}");
+    let report = verify(&store, &VerifyOptions::default()).await.unwrap();
+    assert_eq!(report.faults.iter().map(|fault| fault.kind).collect::<Vec<_>>(), [FaultKind::ContentDamaged]);
+}
+
+#[tokio::test]
+async fn a_snapshots_chain_is_compared_inside_a_segment_too() {
+    // The snapshot at LSN 5 lies inside the only segment, and nothing else names that LSN.
+    let objects = std::sync::Arc::new(object_store::memory::InMemory::new());
+    let store = super::archive::store_of(&objects);
+    let journal = crate::tests::Journal::new(1);
+    let writer = super::archive::Writer::start(&store, &journal).await;
+    for count in [5, 5] {
+        journal.append(count);
+        writer.snapshot().await;
+    }
+    super::archive::ship_stale(&store, &journal, &writer.claim, 1, 10).await;
+    for key in keys(&objects).await {
+        if key.starts_with("wal/") && !key.contains("01-00000000000000000010") || key.contains("/00000000000000000010-")
+        {
+            super::archive::delete(&objects, &key).await;
+        }
+    }
+    let good = restored(&store, &history_of(&store).await, &to_lsn(8)).await.unwrap();
+    assert_eq!((good.report.snapshot.lsn, good.report.records), (Lsn::new(5), 3));
+    let all = keys(&objects).await;
+    let key = all.iter().find(|key| key.starts_with("snapshots/")).unwrap();
+    let mut manifest = body(&get(&objects, key).await);
+    manifest["chain"] = "ab".repeat(32).into();
+    put(&objects, key, seal("reddb-snapshot-1", &manifest)).await;
+    let Err(Refused::Restore(error)) = restored(&store, &history_of(&store).await, &to_lsn(8)).await else {
+        panic!("a state was made of two histories")
+    };
+    assert!(matches!(&error, RestoreError::Chain { lsn, .. } if lsn.get() == 5), "{error}");
+    let report = verify(&store, &VerifyOptions::default()).await.unwrap();
+    assert!(report.faults.iter().any(|fault| fault.kind == FaultKind::ChainMismatch && fault.key == *key));
+}
+
+#[tokio::test]
 async fn a_bomb_in_a_segments_place_is_not_decompressed() {
     let archive = Archive::make().await;
     let (objects, store) = archive.copy().await;
