@@ -180,6 +180,7 @@ async fn main() -> Result<(), SourceError> {
         timeline: LocalTimeline { timeline: TimelineId::FIRST, parent: None, id: Uuid::new_v4(), clock_offset_ms: 0 },
         durable: journal.durable(),
         oldest: journal.base,
+        archived: Lsn::ZERO,
         takeover: Takeover::Refuse,
     };
     let claim = claim(&store, &claimant, &*journal, &WatchSettings::default(), &SystemClock).await?;

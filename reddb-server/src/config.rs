@@ -24,6 +24,8 @@ pub struct Config {
     pub snapshot_interval: Option<Duration>,
     /// Go on even where another writer seems to be alive on the archive.
     pub takeover: bool,
+    /// Begin a new archive where the place is empty, although this log was archived before.
+    pub new_archive: bool,
 }
 
 /// Where and how to archive.
@@ -81,6 +83,7 @@ impl Config {
             clock_jump_max: Duration::from_hours(24),
             snapshot_interval: Some(Duration::from_hours(24)),
             takeover: false,
+            new_archive: false,
         }
     }
 

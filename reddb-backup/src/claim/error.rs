@@ -35,6 +35,17 @@ pub enum ClaimError {
         /// The first object that does not belong.
         key: String,
     },
+    /// The log was archived, and the place is empty.
+    #[error(
+        "{store} is empty, but this directory's log is archived up to LSN {archived}: is the archive's disk mounted, and the \
+         URL right? Where a new archive is meant, begin it explicitly (--new-archive)"
+    )]
+    ArchiveGone {
+        /// The store.
+        store: String,
+        /// What the log remembers as archived.
+        archived: Lsn,
+    },
     /// Another cluster's archive.
     #[error("{store} is the archive of cluster {archive}, this directory belongs to {local}; choose another prefix")]
     WrongCluster {

@@ -26,7 +26,7 @@ use reddb_file::archive::{
     MissingDigest, SnapshotRef, Text, documents::ARCHIVE_FORMAT_VERSION, sealed,
 };
 use reddb_file::mark::TimedMark;
-use reddb_file::{ClusterId, Epoch, NodeId, TimelineId};
+use reddb_file::{ClusterId, Epoch, Lsn, NodeId, TimelineId};
 use uuid::Uuid;
 
 use crate::clock::Clock;
@@ -69,6 +69,9 @@ pub struct Claimant {
     pub durable: TimedMark,
     /// Where the log begins: the record before the first one that it can still read. A new archive starts here.
     pub oldest: TimedMark,
+    /// How far the log remembers that an archive holds it. Where that is beyond zero, an empty place is not that archive.
+    /// Zero for a log that no archive holds, and where an operator wants a new archive.
+    pub archived: Lsn,
     /// Whether others may be pushed aside.
     pub takeover: Takeover,
 }
@@ -235,6 +238,8 @@ async fn ensure_cluster(store: &Store, claimant: &Claimant, clock: &dyn Clock) -
                 if !store.exists(&key).await? {
                     return Err(ClaimError::NotAnArchive { store: store.to_string(), key: stranger.key });
                 }
+            } else if claimant.archived > Lsn::ZERO {
+                return Err(ClaimError::ArchiveGone { store: store.to_string(), archived: claimant.archived });
             } else {
                 let document = ClusterDocument {
                     cluster: claimant.cluster,
@@ -323,6 +328,9 @@ async fn look(
     timeline::check_document(store, claimant, &related, clock).await?;
     let (kind, closes, begins) = match related {
         Relation::New => {
+            if claimant.archived > Lsn::ZERO {
+                return Err(ClaimError::ArchiveGone { store: store.to_string(), archived: claimant.archived });
+            }
             let oldest = claimant.oldest;
             let begins = ForkPoint { timeline: local.timeline, lsn: oldest.lsn, chain: oldest.chain };
             return Ok(Ground {

@@ -57,6 +57,20 @@ async fn a_new_archive_begins_where_the_log_begins() {
 }
 
 #[tokio::test]
+async fn an_empty_place_is_not_the_archive_of_a_log_that_was_archived() {
+    let (store, _) = faulty_store();
+    let journal = Journal::new(1);
+    journal.append(9);
+    let archived_before = Claimant { archived: Lsn::new(7), ..journal.claimant() };
+    let refused = claim(&store, &archived_before, &journal, &watch(), &TestClock::default()).await;
+    assert!(matches!(refused, Err(ClaimError::ArchiveGone { archived, .. }) if archived == Lsn::new(7)), "{refused:?}");
+    assert_eq!(store.list("").await.unwrap(), [], "nothing was begun there");
+    start(&store, &journal).await.unwrap();
+    let returned = Claimant { takeover: Takeover::Allow, ..archived_before };
+    claim(&store, &returned, &journal, &watch(), &TestClock::default()).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_restart_goes_on_where_the_archive_really_ends() {
     let (store, _) = faulty_store();
     let journal = Journal::new(1);

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use futures_util::future::try_join;
 use reddb_file::Epoch;
 use reddb_file::Lsn;
 use reddb_file::archive::ArchiveKey;
@@ -200,7 +201,7 @@ impl Archiver {
         match next_step(archived, fence.mark.lsn, self.head.age(), self.settings.beat_interval) {
             Step::Ship { .. } => self.ship(fence).await?,
             Step::Beat => {
-                self.check_not_fenced().await?;
+                self.check_owned().await?;
                 self.write_head(HeadChange::Beat { complete_until_ms: self.promise(&fence) }).await?;
             }
             Step::Rest => {}
@@ -232,7 +233,7 @@ impl Archiver {
             // Begun before the present one is written, so that neither waits for the other.
             next = (!last).then(|| self.shipping.prepare(&self.log, mark, fence.mark));
             self.shipping.write(&self.store, &prepared).await?;
-            self.check_not_fenced().await?;
+            self.check_owned().await?;
             // Before the fence, only the order of times says something: a later record may share the last one's millisecond.
             let complete_until_ms = if last { fence.complete_until_ms } else { mark.time_ms.saturating_sub(1) };
             self.write_head(HeadChange::Archived { mark, complete_until_ms }).await?;
@@ -260,9 +261,23 @@ impl Archiver {
         Ok(())
     }
 
-    async fn check_not_fenced(&self) -> Result<(), ShipError> {
-        let Some(by) = self.claim.epoch.next() else { return Ok(()) };
-        if self.store.exists(&ArchiveKey::EpochClaim(by)).await? { Err(ShipError::Fenced { by }) } else { Ok(()) }
+    /// Whether this is still the archive that was claimed, and nobody has claimed it since. An archive that was emptied, or
+    /// another one in its place, does not hold the claim: what is written there is not archived.
+    pub(super) async fn check_owned(&self) -> Result<(), ShipError> {
+        let epoch = self.claim.epoch;
+        let own = ArchiveKey::EpochClaim(epoch);
+        let next = epoch.next().map(ArchiveKey::EpochClaim);
+        let higher = async {
+            match &next {
+                Some(key) => self.store.exists(key).await,
+                None => Ok(false),
+            }
+        };
+        match (try_join(self.store.exists(&own), higher).await?, epoch.next()) {
+            ((_, true), Some(by)) => Err(ShipError::Fenced { by }),
+            ((false, _), _) => Err(ShipError::ClaimGone { store: self.store.to_string(), epoch }),
+            _ => Ok(()),
+        }
     }
 
     pub(super) async fn write_head(&mut self, change: HeadChange) -> Result<(), ShipError> {
@@ -368,6 +383,7 @@ impl Archiver {
         if fence.mark.lsn > self.head.head().archived.lsn {
             return Ok(Finished::Partly);
         }
+        self.check_owned().await?;
         self.write_head(HeadChange::Ended { complete_until_ms: self.promise(&fence) }).await?;
         Ok(Finished::Whole)
     }

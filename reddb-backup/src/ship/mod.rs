@@ -1,7 +1,7 @@
 //! Shipping: the log into the archive, continuously, by one task that owns the epoch's head.
 //!
 //! ```text
-//! log ──read──▶ run ──zstd──▶ segment ─▶ sidecar ─▶ "no higher claim" ─▶ head ─▶ log.archived(mark)
+//! log ──read──▶ run ──zstd──▶ segment ─▶ sidecar ─▶ "our claim, no higher one" ─▶ head ─▶ log.archived(mark)
 //! ```
 //!
 //! Each arrow waits for the one before, so at any crash the archive holds a prefix of the log and its head is a lower bound
@@ -87,6 +87,16 @@ pub enum ShipError {
     /// A document.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// What is there is not the archive that was claimed.
+    #[error(
+        "{store} does not hold the claim of epoch {epoch}: it was emptied, or another place answers; bring the archive back"
+    )]
+    ClaimGone {
+        /// The store.
+        store: String,
+        /// The claimed epoch.
+        epoch: Epoch,
+    },
     /// The log does not answer.
     #[error("the log cannot {attempted}: {source}")]
     Log {

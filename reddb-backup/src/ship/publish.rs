@@ -122,6 +122,7 @@ impl Archiver {
         let mut published = false;
         while let Some(at) = self.waiting.iter().position(reached) {
             let Waiting::Point { point, .. } = &self.waiting[at] else { break };
+            self.check_owned().await?;
             let result = match write_point(&self.store, point).await {
                 Err(PointError::Read(ReadError::Store(error))) if error.kind() == StoreErrorKind::Retry => {
                     return Err(error.into());
@@ -144,6 +145,7 @@ impl Archiver {
         let archived = self.head.head().archived.lsn;
         let reference = match &self.snapshot {
             Some(Snapshotting::Publishing { manifest, .. }) if manifest.lsn <= archived => {
+                self.check_owned().await?;
                 match put_manifest(&self.store, manifest).await {
                     Err(SnapshotError::Store(error)) if error.kind() == StoreErrorKind::Retry => {
                         return Err(error.into());

@@ -181,6 +181,7 @@ async fn a_shipment_writes_segment_then_sidecar_then_asks_for_claims_then_writes
     let expected = [
         (Op::Put, segment.to_owned()),
         (Op::Put, format!("{segment}.json")),
+        (Op::Head, "epochs/00000000000000000001.json".to_owned()),
         (Op::Head, "epochs/00000000000000000002.json".to_owned()),
         (Op::Put, "epochs/00000000000000000001.head.json".to_owned()),
     ];
@@ -225,6 +226,34 @@ async fn while_the_store_is_down_nothing_is_lost_and_it_catches_up_by_itself() {
     faults.go_online();
     assert_eq!(waiting.await.unwrap().unwrap().lsn, Lsn::new(50));
     assert_eq!(reach(&store, &journal).await, Lsn::new(50));
+    assert_eq!(running.handle.status().state, ArchiverState::Online);
+}
+
+/// The story: the archive is a mounted disk. The mount goes away, an empty directory is in its place, and everything
+/// written there succeeds.
+#[tokio::test]
+async fn an_archive_that_was_emptied_is_not_taken_for_the_one_that_was_claimed() {
+    let (store, _) = faulty_store();
+    let journal = Journal::new(1);
+    journal.append(5);
+    let running = run(&store, &journal).await;
+    running.handle.ship_now().await.unwrap();
+    let claim_key = ArchiveKey::EpochClaim(running.claim.epoch);
+    let claim_bytes = store.get_bounded(&claim_key, 1 << 20).await.unwrap();
+    store.delete(&claim_key).await.unwrap();
+    journal.append(50);
+    let marking = tokio::spawn({
+        let handle = running.handle.clone();
+        async move { handle.mark(name("meanwhile")).await }
+    });
+    until(|| matches!(running.handle.status().state, ArchiverState::Retrying { failures, .. } if failures > 3)).await;
+    assert_eq!(journal.local_archived().lsn, Lsn::new(5), "the log forgets nothing");
+    assert_eq!(running.handle.status().archived.lsn, Lsn::new(5));
+    assert!(running.handle.status().last_error.unwrap().contains("does not hold the claim of epoch 1"));
+    assert!(!marking.is_finished());
+    store.put_create_only(&claim_key, claim_bytes).await.unwrap();
+    assert_eq!(marking.await.unwrap().unwrap().lsn, Lsn::new(55));
+    assert_eq!(reach(&store, &journal).await, Lsn::new(55));
     assert_eq!(running.handle.status().state, ArchiverState::Online);
 }
 

@@ -74,7 +74,7 @@ impl LocalRoot {
             return Ok(());
         }
         let reason = format!(
-            "{} does not hold the archive now; is its disk mounted? To begin a new archive there, make the directory",
+            "{} does not hold the archive now; is its disk mounted? To begin a new archive there, start with --new-archive",
             self.directory.display()
         );
         Err(StoreError::Unavailable {

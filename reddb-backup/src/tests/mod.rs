@@ -165,6 +165,7 @@ impl Journal {
             timeline: inner.timeline,
             durable: inner.records.last().map_or(inner.base, |(_, mark)| *mark),
             oldest: inner.base,
+            archived: Lsn::ZERO,
             takeover: Takeover::Refuse,
         }
     }

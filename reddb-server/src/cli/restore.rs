@@ -169,7 +169,9 @@ fn restore_error(error: &RestoreError) -> CliError {
         RestoreErrorKind::Store => Exit::Unreachable,
         RestoreErrorKind::Integrity => Exit::Integrity,
         RestoreErrorKind::Local => match error {
-            RestoreError::TargetNotEmpty { .. } | RestoreError::TargetIsMountPoint { .. } => Exit::Usage,
+            RestoreError::TargetNotEmpty { .. }
+            | RestoreError::TargetIsMountPoint { .. }
+            | RestoreError::TargetUnusable { .. } => Exit::Usage,
             _ => Exit::Critical,
         },
         RestoreErrorKind::Sink | RestoreErrorKind::Cancelled => Exit::Critical,

@@ -108,6 +108,9 @@ pub struct ServeArgs {
     /// Take over the archive although another writer seems to be alive on it
     #[arg(long, env = "REDDB_TAKEOVER", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub takeover: Option<bool>,
+    /// Begin a new archive in an empty place although this directory was archived before
+    #[arg(long, env = "REDDB_NEW_ARCHIVE", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub new_archive: Option<bool>,
     /// A TOML file with these flags' names as keys
     #[serde(skip)]
     #[arg(long, value_name = "FILE", env = "REDDB_CONFIG")]
@@ -170,6 +173,7 @@ impl ServeArgs {
             disk_reserve: self.disk_reserve.or(other.disk_reserve),
             clock_jump_max: self.clock_jump_max.or(other.clock_jump_max),
             takeover: self.takeover.or(other.takeover),
+            new_archive: self.new_archive.or(other.new_archive),
             config: self.config,
         }
     }
@@ -227,6 +231,7 @@ impl ServeArgs {
             config.snapshot_interval = interval;
         }
         config.takeover = self.takeover.unwrap_or(config.takeover);
+        config.new_archive = self.new_archive.unwrap_or(config.new_archive);
         config.archive = archive_config(
             ArchiveConfig {
                 url: self.archive,
@@ -409,7 +414,7 @@ mod tests {
                     archive-compression = 3\narchive-endpoint = 'http://e'\narchive-region = 'r'\n\
                     archive-virtual-hosted = true\narchive-allow-http = true\narchive-credentials-file = 'c'\n\
                     snapshot-interval = 'never'\nwal-local-max = '1g'\nwal-segment-size = '8m'\ndisk-reserve = 0\n\
-                    clock-jump-max = '1h'\ntakeover = true\n";
+                    clock-jump-max = '1h'\ntakeover = true\nnew-archive = true\n";
         let file = file(text);
         let args = ServeArgs { config: Some(file.path().into()), ..ServeArgs::default() };
         let settings = args.resolve(None).expect("settings");

@@ -96,7 +96,13 @@ pub(in crate::database) async fn claim_at_start(
         .map_err(|source| OpenError::System { what: "cannot find the data directory's path", source })?;
     let url: ArchiveUrl = url_text.parse().map_err(|error| refused(ExitCode::Usage, &error))?;
     // What has been archived is somewhere: a local archive's directory that is missing is away, and is not begun anew.
-    let mode = match claiming.archived.lsn {
+    // A restored directory may begin an archive of its own; what it remembers is its parent's.
+    let archived = match claiming.begun {
+        _ if config.new_archive => Lsn::ZERO,
+        Begun::NeedsNumber => Lsn::ZERO,
+        Begun::Yes | Begun::No => claiming.archived.lsn,
+    };
+    let mode = match archived {
         Lsn::ZERO => OpenMode::Create,
         _ => OpenMode::MayBeAway,
     };
@@ -114,6 +120,7 @@ pub(in crate::database) async fn claim_at_start(
         },
         durable: claiming.end,
         oldest: claiming.oldest,
+        archived,
         takeover: if config.takeover { Takeover::Allow } else { Takeover::Refuse },
     };
     let owned = claim_now(&store, &claiming, &mut claimant, past).await;
@@ -193,6 +200,7 @@ impl From<ClaimError> for Failure {
                 (ExitCode::Held, false)
             }
             ClaimError::Contended { .. } => (ExitCode::Held, true),
+            ClaimError::ArchiveGone { .. } => (ExitCode::Unreachable, true),
             ClaimError::Local(_) | ClaimError::Document(_) => (ExitCode::Critical, false),
             _ => (ExitCode::Integrity, false),
         };
