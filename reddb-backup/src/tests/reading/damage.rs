@@ -12,7 +12,7 @@ use super::archive::{Archive, T1, T2, delete, get, history_of, keys, put, store_
 use super::sink::restored;
 use crate::history::read::HistoryError;
 use crate::history::{Fault, FaultKind};
-use crate::plan::{Request, Target};
+use crate::plan::{Request, Target, UnixMs};
 use crate::store::Store;
 use crate::verify::{VerifyError, VerifyOptions, VerifyReport, verify};
 
@@ -41,6 +41,14 @@ async fn restore_all(archive: &Archive, store: &Store, what: &str) -> usize {
         if let Ok(restored) = restored(store, &history, &request).await {
             assert_eq!(restored.log, archive.state(timeline, lsn), "{what}: LSN {lsn} of timeline {timeline}");
             good += 1;
+        }
+        let by_time = Request::new(Target::Time(UnixMs(1000 + 10 * lsn))).on(timeline);
+        if let Ok(restored) = restored(store, &history, &by_time).await {
+            assert_eq!(
+                restored.log,
+                archive.state(timeline, lsn),
+                "{what}: the time of LSN {lsn} of timeline {timeline}"
+            );
         }
         let latest = Request::new(Target::Latest).on(timeline);
         if lsn >= 40

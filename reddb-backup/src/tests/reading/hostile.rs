@@ -166,6 +166,23 @@ async fn a_segments_digest_counts_even_where_its_records_are_right() {
 }
 
 #[tokio::test]
+async fn a_sidecar_that_says_something_else_than_its_segment_is_damage() {
+    let archive = Archive::make().await;
+    let key = key_of(&archive, "wal/0000000001/00000000000000000014", "json").await;
+    for (field, value) in [("plain_bytes", 1_u64), ("first_time_ms", 1139), ("last_time_ms", 1201)] {
+        let (objects, store) = archive.copy().await;
+        let mut sidecar = body(&get(&objects, &key).await);
+        sidecar[field] = value.into();
+        put(&objects, &key, seal("reddb-segment-sidecar-1", &sidecar)).await;
+        let history = history_of(&store).await;
+        let Err(Refused::Restore(error)) = restored(&store, &history, &to_lsn(17)).await else { panic!("{field}") };
+        assert!(error.to_string().contains(field), "{error}");
+        let report = verify(&store, &VerifyOptions::default()).await.unwrap();
+        assert_eq!(report.faults.iter().map(|fault| fault.kind).collect::<Vec<_>>(), [FaultKind::SegmentDamaged]);
+    }
+}
+
+#[tokio::test]
 async fn a_snapshots_chain_is_compared_inside_a_segment_too() {
     // The snapshot at LSN 5 lies inside the only segment, and nothing else names that LSN.
     let objects = std::sync::Arc::new(object_store::memory::InMemory::new());
