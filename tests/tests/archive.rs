@@ -294,3 +294,33 @@ fn every_object_can_be_inspected_and_the_archive_described() {
         }
     }
 }
+
+/// The story: the machine restarts before the archive's disk is mounted, and the mount point is an empty directory.
+#[test]
+fn an_empty_directory_is_not_taken_for_the_archive_of_before() {
+    let scene = Scene::new();
+    let node = scene.start("node");
+    write_some(&mut node.client(), "before", 50);
+    wait_until_archived(&node);
+    assert_eq!(node.stop().code(), Some(0));
+
+    std::fs::rename(scene.archive_dir(), scene.path("archive-away")).unwrap();
+    std::fs::create_dir(scene.archive_dir()).unwrap();
+    let node = scene.start("node");
+    write_some(&mut node.client(), "during", 50);
+    wait::until("the server says what is wrong", || {
+        let status = node.get("/admin/status").unwrap().json();
+        let error = status["archive"]["last_error"].as_str().unwrap_or_default().to_owned();
+        error.contains("--new-archive").then_some(())
+    });
+    assert!(!scene.archive_dir().join("cluster.json").exists(), "a second archive was begun");
+
+    std::fs::remove_dir_all(scene.archive_dir()).unwrap();
+    std::fs::rename(scene.path("archive-away"), scene.archive_dir()).unwrap();
+    wait_until_archived(&node);
+    let state = digest(&mut node.client());
+    assert_eq!(node.stop().code(), Some(0));
+    let _ = scene.verify().expect_code(0);
+    let report = scene.restore("into", &["--json"]).expect_code(0).json();
+    assert_eq!(report["digest"].as_str(), Some(state.sha256.as_str()), "{report}");
+}

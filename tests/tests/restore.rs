@@ -247,3 +247,38 @@ fn what_is_no_archive_is_refused_with_its_own_code() {
     command.args(&arguments).env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "x");
     let _ = reddb_tests::cli::run(&mut command).expect_code(4);
 }
+
+#[test]
+fn an_interrupted_restore_leaves_nothing() {
+    let scene = Scene::new();
+    let node = scene.start("node");
+    let load = Load::start(node.data, (0..WRITERS).map(History::new).collect());
+    wait::until("enough to take a while", || (receipt(&mut node.client()).lsn > 3_000).then_some(()));
+    drop(load.finish());
+    wait_until_archived(&node);
+    assert_eq!(node.stop().code(), Some(0));
+
+    std::fs::create_dir(scene.path("here")).unwrap();
+    let into = scene.path("here/into");
+    let archive = format!("file://{}", scene.archive_dir().display());
+    let mut restore = std::process::Command::new(reddb_tests::cli::binary())
+        .args(["restore", "--archive", &archive, "--into"])
+        .arg(&into)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let left = || std::fs::read_dir(scene.path("here")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    wait::until("something is staged", || {
+        let staged: Vec<_> = left();
+        (!staged.is_empty()).then_some(())
+    });
+    let sent = std::process::Command::new("sh").args(["-c", &format!("kill -INT {}", restore.id())]).status();
+    assert!(sent.unwrap().success());
+    let code = restore.wait().unwrap().code();
+    let left: Vec<_> = left();
+    // A restore that was quicker than the signal is whole.
+    let whole = code == Some(0) && left == ["into"];
+    assert!(whole || (code == Some(2) && left.is_empty()), "exit {code:?}, left {left:?}");
+    let _ = scene.restore("again", &[]).expect_code(0);
+}

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::args::{RestoreArgs, TargetArgs};
 use super::exit::{CliError, Exit};
+use super::serve::signals::Signals;
 use super::{archive, output, progress};
 use crate::config::default_memory_bytes;
 use crate::restore::EngineSink;
@@ -81,7 +82,15 @@ async fn carry_out(
         progress: progress::watcher(),
         ..RestoreOptions::new(args.into.clone())
     };
-    let (mut report, _) = restore(store, plan, options, sink).await.map_err(|error| restore_error(&error))?;
+    let mut signals = Signals::listen()?;
+    let (mut report, _) = tokio::select! {
+        biased;
+        restored = restore(store, plan, options, sink) => restored.map_err(|error| restore_error(&error))?,
+        // Dropping the restore ends it and removes its staging directory.
+        () = signals.next() => return Err(CliError::critical(format!(
+            "interrupted; where {} does not exist, nothing was restored and nothing is left", args.into.display()
+        ))),
+    };
     report.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let state = restored.lock().take();
     let state = state.ok_or_else(|| CliError::critical("the restore ended without a state: this is a defect"))?;

@@ -71,7 +71,7 @@ pub(super) struct CommitFailure(pub(super) CommandError);
 impl Core {
     pub(super) fn new(parts: CoreParts) -> Self {
         let last = parts.wal.last();
-        Self {
+        let core = Self {
             batch: BatchBuilder::new(last),
             log_clock: LogClock::new(
                 last.time_ms.max(parts.complete_until_ms.saturating_add(1)),
@@ -89,7 +89,10 @@ impl Core {
             watches: Watches::default(),
             commits: 0,
             syncs: 0,
-        }
+        };
+        // A log that was over its limit before this start still is.
+        core.watch_wal_size();
+        core
     }
 
     /// The newest durable record.

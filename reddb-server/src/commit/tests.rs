@@ -74,6 +74,10 @@ impl Node {
     }
 
     fn open(vfs: SimVfs, salts: u8) -> Self {
+        Self::open_limited(vfs, salts, 1 << 30)
+    }
+
+    fn open_limited(vfs: SimVfs, salts: u8, wal_local_bytes_max: u64) -> Self {
         let shared: Arc<dyn Vfs> = Arc::new(vfs.clone());
         let options = PoolOptions { segment_bytes: 256 * 1024, spares_target: 1, spares_max: 2 };
         let pool = SegmentPool::open(Arc::clone(&shared), Path::new(DIR), options).expect("a pool");
@@ -113,7 +117,7 @@ impl Node {
             timeline: TimelineId::FIRST,
             clock_jump_ms_max: 1_000_000,
             complete_until_ms: 0,
-            wal_local_bytes_max: 1 << 30,
+            wal_local_bytes_max,
         });
         let now = Now { wall_ms: 1_000_000, elapsed: Duration::from_secs(1) };
         Self { vfs, engine_dir, core, gate, pool, now, salts: salts + 100 }
@@ -381,4 +385,19 @@ fn a_log_over_its_limit_refuses_until_it_is_pruned() {
     node.core.prune(durable);
     assert_eq!(node.run("SET more 1"), Reply::Ok);
     while node.pool.fill_step(1 << 20).expect("works") != reddb_file::wal::FillProgress::Idle {}
+}
+
+#[test]
+fn a_log_that_is_over_its_limit_at_the_start_refuses_the_first_write() {
+    let mut node = Node::new();
+    for key in 0..300 {
+        assert_eq!(node.run(&format!("SET key:{key} {}", "x".repeat(4_000))), Reply::Ok);
+    }
+    let Node { vfs, engine_dir, salts, .. } = node;
+    vfs.crash(Keep::Nothing);
+    drop(engine_dir);
+    let mut node = Node::open_limited(vfs, salts, 600 * 1024);
+    assert!(node.gate.holds(Condition::ArchiveLag));
+    assert!(matches!(node.run("SET more 1"), Reply::Error(_)));
+    assert_eq!(node.run("GET key:0"), Reply::bulk("x".repeat(4_000)), "reads go on");
 }

@@ -10,7 +10,7 @@
 mod addresses;
 mod descriptors;
 mod logging;
-mod signals;
+pub(super) mod signals;
 mod welcome;
 
 use std::net::SocketAddr;
