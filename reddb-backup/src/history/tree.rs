@@ -77,7 +77,10 @@ impl Tree {
     }
 
     fn insert(&mut self, timeline: TimelineId, document: &TimelineDocument) {
-        if document.parent.is_none() && self.usable.values().any(|other| other.parent.is_none()) {
+        // Parents come first, so that no way to the root can be a circle.
+        if document.parent.is_some_and(|parent| parent.timeline >= timeline) {
+            self.set_broken(timeline, FaultKind::TimelineBroken, "it names itself or a later timeline as its parent");
+        } else if document.parent.is_none() && self.usable.values().any(|other| other.parent.is_none()) {
             self.set_broken(timeline, FaultKind::TimelineBroken, "a second timeline without a parent");
         } else {
             self.usable.insert(timeline, document.clone());

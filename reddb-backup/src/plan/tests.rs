@@ -219,6 +219,44 @@ fn what_is_void_is_never_planned() {
     }
 }
 
+#[test]
+fn what_an_epoch_shipped_that_never_began_does_not_count() {
+    use reddb_file::Epoch;
+    use reddb_file::archive::{EpochOutcome, EpochStart};
+
+    let abandoned = |contents: &mut crate::history::Contents| {
+        let documents = contents.epochs.get_mut(&Epoch::new(2)).unwrap();
+        let Slot::Present(start) = &mut documents.start else { panic!("drawn with a start") };
+        *start = EpochStart { outcome: EpochOutcome::Abandoned { by: Epoch::new(3) }, ..start.clone() };
+    };
+    let sketch = || simple().epoch(2, None, (1, 40)).segment(1, 2, 41, 50).epoch(3, Some((1, 40)), (1, 40));
+    let history = sketch().but(abandoned).but(|contents| {
+        // Without the closing, only the missing beginning speaks against it.
+        contents.epochs.remove(&Epoch::new(3));
+    });
+    let history = history.history();
+    assert_eq!(history.faults().iter().map(|fault| fault.kind).collect::<Vec<_>>(), [FaultKind::EpochNotBegun]);
+    check(&history, &LATEST, "1 from 1:20 [1:21-30 1:31-40] at 40");
+    // Nor does what it put on a timeline that it did not begin on.
+    let history = forked().segment(1, 2, 41, 50).history();
+    assert_eq!(history.faults().iter().map(|fault| fault.kind).collect::<Vec<_>>(), [FaultKind::EpochNotBegun]);
+    check(&history, &on(1)(LATEST), "1 from 1:20 [1:21-30 1:31-40] at 40");
+    // A start that is gone leaves everything open.
+    let history = sketch().but(|contents| contents.epochs.get_mut(&Epoch::new(2)).unwrap().start = Slot::Absent);
+    check(&history.history(), &lsn(5), "no: missing object: epochs/00000000000000000002.start.json…");
+}
+
+#[test]
+fn a_timeline_that_is_its_own_ancestor_is_broken_and_not_an_endless_way() {
+    let history = forked().but(|contents| {
+        let Some(Slot::Present(document)) = contents.timelines.get_mut(&timeline(1)) else { panic!("drawn") };
+        let parent = reddb_file::Mark { lsn: Lsn::new(3), chain: reddb_file::Chain::from_bytes([1; 32]) };
+        document.parent =
+            Some(reddb_file::archive::ForkPoint { timeline: timeline(1), lsn: parent.lsn, chain: parent.chain });
+    });
+    check(&history.history(), &on(1)(lsn(5)), "no: broken timeline: timelines/0000000001.json…");
+}
+
 fn without_segment(sketch: Sketch, first: u64) -> Sketch {
     sketch.but(|contents| contents.segments.retain(|name, _| name.first_lsn != Lsn::new(first)))
 }
