@@ -205,3 +205,65 @@ fn copy_dir(from: &Path, to: &Path) {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_database_may_begin_an_archive_of_its_own() {
+    let place = Place::new();
+    let database = place.open("one").await;
+    run(&database, "SET a 1").await;
+    database.mark("here").await.expect("is marked");
+    database.close(Duration::from_secs(10)).await.expect("closes");
+    let label = Target::Label(PointName::new("here").expect("a name"));
+    place.restore(Request::new(label), "restored", TtlMode::Continue).await;
+
+    let mut config = place.config(&place.dir("restored"));
+    config.archive.url = None;
+    let database = Database::open(config.clone()).await.expect("opens with its default archive");
+    assert_eq!(run(&database, "GET a").await, Reply::bulk("1"));
+    run(&database, "SET b 2").await;
+    let expected = database.digest().expect("readable");
+    database.mark("own").await.expect("is marked");
+    database.close(Duration::from_secs(10)).await.expect("closes");
+    // It goes on there, and what is there restores.
+    let database = Database::open(config.clone()).await.expect("opens again");
+    assert_eq!(database.digest().expect("readable"), expected);
+    database.close(Duration::from_secs(10)).await.expect("closes");
+    let own = config.archive_url().expect("a URL").parse().expect("a URL");
+    let store = Store::open(&own, &StoreSettings::default(), OpenMode::MustExist).expect("opens");
+    assert_eq!(verify(&store, &VerifyOptions::default()).await.expect("verifies").faults, []);
+    let contents = read(&store, MissingDigest::Refuse, &Silent::shared()).await.expect("readable");
+    let request = Request::new(Target::Label(PointName::new("own").expect("a name")));
+    let plan = plan(&History::conclude(contents), &request).expect("can be planned");
+    let (sink, restored) = EngineSink::new(16 << 20, TtlMode::Continue, None);
+    restore(&store, plan, RestoreOptions::new(place.dir("again")), sink).await.expect("restores");
+    assert_eq!(restored.lock().expect("the sink finished").digest, expected.1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_point_or_a_snapshot_that_was_taken_away_is_noticed() {
+    let place = Place::new();
+    let database = place.open("one").await;
+    run(&database, "SET a 1").await;
+    database.backup("older").await.expect("is published");
+    run(&database, "SET a 2").await;
+    database.backup("newer").await.expect("is published");
+    database.mark("here").await.expect("is marked");
+    database.close(Duration::from_secs(10)).await.expect("closes");
+    let archive = place.dir("archive");
+    let older = std::fs::read_dir(archive.join("snapshots/0000000001"))
+        .expect("snapshots")
+        .map(|entry| entry.expect("one").path());
+    let mut older: Vec<PathBuf> = older.collect();
+    older.sort();
+    for taken in [archive.join("points/here.json"), older[1].clone()] {
+        let bytes = std::fs::read(&taken).expect("it is there");
+        std::fs::remove_file(&taken).expect("is removed");
+        let report = verify(&place.store().await, &VerifyOptions::default()).await.expect("verifies");
+        let keys: Vec<_> = report.faults.iter().map(|fault| fault.key.clone()).collect();
+        assert_eq!(keys.len(), 1, "{:?}", report.faults);
+        assert!(taken.ends_with(&keys[0]), "{keys:?}");
+        std::fs::write(&taken, bytes).expect("is put back");
+    }
+    let report = verify(&place.store().await, &VerifyOptions::default()).await.expect("verifies");
+    assert_eq!(report.faults, []);
+}

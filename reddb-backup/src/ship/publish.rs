@@ -167,11 +167,14 @@ impl Archiver {
 
     /// Derives the catalogue beside everything else. Nothing depends on it, so a failure is only told.
     fn refresh_catalogue(&mut self) {
-        if self.catalogue.as_ref().is_some_and(|task| !task.is_finished()) {
-            return;
-        }
+        // One after the other, so that the last one written is the last one derived.
+        let before = self.catalogue.take();
         let (store, claim, now_ms) = (self.store.clone(), self.claim.clone(), self.clock.now_ms());
         self.catalogue = Some(tokio::spawn(async move {
+            if let Some(before) = before {
+                // However it ended, this one derives everything anew.
+                drop(before.await);
+            }
             if let Err(error) = catalogue::write(&store, claim.cluster, claim.epoch, now_ms).await {
                 tracing::warn!(%error, "the archive's catalogue could not be written; the archive itself is not affected");
             }

@@ -13,12 +13,13 @@ mod segments;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use reddb_file::Lsn;
 use reddb_file::archive::{ArchiveKey, Catalogue, MissingDigest};
 
 pub use report::{Checked, VerifiedTimeline, VerifyReport};
 
 use crate::fetch::FetchError;
-use crate::history::contents::ObjectTotals;
+use crate::history::contents::{ObjectTotals, SnapshotKey};
 use crate::history::read::{HistoryError, read, read_rest};
 use crate::history::{Fault, FaultKind, History, LsnRange};
 use crate::progress::{Meter, Phase, Progress, Silent};
@@ -67,6 +68,8 @@ pub enum VerifyError {
 /// # Errors
 /// [`VerifyError`] where the store does not answer, or this is no archive that could be verified.
 pub async fn verify(store: &Store, options: &VerifyOptions) -> Result<VerifyReport, VerifyError> {
+    // First: what it lists must then be found, since nothing else is ever taken away.
+    let catalogue = read_catalogue(store, options.missing_digest).await?;
     let contents = read(store, options.missing_digest, &options.progress).await?;
     let rest = read_rest(store).await?;
     let mut objects = contents.totals;
@@ -80,11 +83,15 @@ pub async fn verify(store: &Store, options: &VerifyOptions) -> Result<VerifyRepo
     let segments = segments::check(store, &history, &meter).await?;
 
     let mut faults = history.faults().to_vec();
-    faults.extend(catalogue_fault(store, options.missing_digest).await?);
+    let mut notices = history.notices().to_vec();
+    match &catalogue {
+        Slot::Present(catalogue) => faults.extend(missing_from(catalogue, &history)),
+        Slot::Damaged(fault) => faults.push(fault.clone()),
+        Slot::Absent => notices.extend(no_catalogue(&history)),
+    }
     faults.extend(files.faults);
     faults.extend(segments.faults);
     faults.extend(times_that_go_back(&history));
-    let mut notices = history.notices().to_vec();
     notices.extend(broken_promises(&history));
     for key in &rest.unknown {
         notices.push(Fault::new(FaultKind::UnknownObject, key, "it is no part of an archive's layout"));
@@ -123,17 +130,58 @@ pub async fn verify(store: &Store, options: &VerifyOptions) -> Result<VerifyRepo
     })
 }
 
+/// The archive's catalogue, as it is found.
+enum Slot {
+    Present(Box<Catalogue>),
+    Damaged(Fault),
+    Absent,
+}
+
 /// The catalogue is derived and may be missing or old, but what is there is to be whole.
-async fn catalogue_fault(store: &Store, missing: MissingDigest) -> Result<Option<Fault>, VerifyError> {
+async fn read_catalogue(store: &Store, missing: MissingDigest) -> Result<Slot, VerifyError> {
     let key = ArchiveKey::Catalogue;
     match store.get_document::<Catalogue>(&key, missing).await {
-        Ok(_) | Err(ReadError::Store(StoreError::NotFound { .. })) => Ok(None),
+        Ok(opened) => Ok(Slot::Present(Box::new(opened.document))),
+        Err(ReadError::Store(StoreError::NotFound { .. })) => Ok(Slot::Absent),
         Err(ReadError::Store(error)) if error.kind() != StoreErrorKind::Integrity => Err(error.into()),
         Err(error) => {
             let fault = Fault::new(FaultKind::DocumentDamaged, key, error);
-            Ok(Some(Fault { hint: "nothing is lost: the next snapshot or restore point writes it anew", ..fault }))
+            let hint = "nothing is lost: the next snapshot or restore point writes it anew";
+            Ok(Slot::Damaged(Fault { hint, ..fault }))
         }
     }
+}
+
+/// Snapshots and restore points that the catalogue lists and that have no object any more.
+fn missing_from(catalogue: &Catalogue, history: &History) -> Vec<Fault> {
+    let contents = history.contents();
+    let detail = format!("manifest.json lists it, and it is not there (written at {} ms)", catalogue.created_ms);
+    let mut faults = Vec::new();
+    for key in &catalogue.snapshots {
+        let Ok(ArchiveKey::Snapshot { timeline, lsn, id }) = key.parse() else { continue };
+        if !contents.snapshots.contains_key(&SnapshotKey { timeline, lsn, id }) {
+            let next = history.snapshots(timeline).iter().map(|snapshot| snapshot.lsn).find(|next| *next > lsn);
+            let last = next.and_then(Lsn::prev).unwrap_or_else(|| history.end(timeline).max(lsn));
+            let fault = Fault::new(FaultKind::ObjectMissing, key, &detail);
+            faults.push(fault.affecting(LsnRange::new(timeline, lsn, last)));
+        }
+    }
+    for name in &catalogue.points {
+        if !contents.points.contains_key(name) {
+            faults.push(Fault::new(FaultKind::ObjectMissing, ArchiveKey::Point(name.clone()), &detail));
+        }
+    }
+    faults
+}
+
+/// Without a catalogue, a restore point or an old snapshot that was taken away leaves no trace.
+fn no_catalogue(history: &History) -> Option<Fault> {
+    let has_listed = !history.contents().points.is_empty() || !history.contents().snapshots.is_empty();
+    let detail = "it is missing, so restore points and old snapshots that were taken away are not noticed";
+    has_listed.then(|| {
+        let hint = "the next snapshot or restore point writes it anew";
+        Fault { hint, ..Fault::new(FaultKind::ObjectMissing, ArchiveKey::Catalogue, detail) }
+    })
 }
 
 fn sort(faults: &mut Vec<Fault>) {

@@ -82,8 +82,9 @@ pub(super) async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Databa
         Ok(Started { directory, recovered, claimed, wal })
     })
     .await?;
+    let new = begun != Begun::Yes && started.claimed.lacks_snapshot();
     let database = run(config, clock, gate, started, place)?;
-    if begun == Begun::No {
+    if new {
         // Nothing before the first snapshot can be restored: a new database makes it before anybody can write.
         database.inner.archive.first_snapshot().await;
     }

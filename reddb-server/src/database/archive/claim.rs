@@ -63,6 +63,13 @@ pub(in crate::database) struct Claimed {
     pub(in crate::database) claim: ClaimState,
 }
 
+impl Claimed {
+    /// Whether nothing that this database writes can be restored yet.
+    pub(in crate::database) fn lacks_snapshot(&self) -> bool {
+        matches!(&self.claim, ClaimState::Owned(claim) if claim.newest_snapshot.is_none())
+    }
+}
+
 /// Whether this process owns an epoch.
 #[derive(Clone, Debug)]
 pub(in crate::database) enum ClaimState {
@@ -164,11 +171,35 @@ async fn claim_now(
             clock_offset_ms: claimant.timeline.clock_offset_ms,
             takeover: claimant.takeover,
         };
-        let document = claim_timeline(store, &request, &watch, &SystemClock).await?;
-        claimant.timeline.timeline = document.timeline;
-        claimant.timeline.id = document.id;
+        match claim_timeline(store, &request, &watch, &SystemClock).await {
+            Ok(document) => {
+                claimant.timeline.timeline = document.timeline;
+                claimant.timeline.id = document.id;
+            }
+            Err(ClaimError::Read(ReadError::Store(error))) if error.kind() == StoreErrorKind::NotFound => {
+                begin_own_archive(store, parent, claimant)?;
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(claim(store, claimant, past, &watch, &SystemClock).await?)
+}
+
+/// A restored directory whose archive is empty begins one of its own: the number after its parent's is free there.
+fn begin_own_archive(store: &Store, parent: ForkPoint, claimant: &mut Claimant) -> Result<(), Failure> {
+    let timeline = parent.timeline.next().ok_or_else(|| Failure {
+        message: format!("timeline {} is the last one that has a number", parent.timeline),
+        exit: ExitCode::Integrity,
+        retry: false,
+    })?;
+    tracing::warn!(
+        archive = %store, lsn = %parent.lsn,
+        "this archive is empty, so the restored database begins its own here; what was before this LSN stays in the \
+         archive that it was restored from (name that one with --archive to go on in it)"
+    );
+    claimant.timeline.timeline = timeline;
+    claimant.timeline.id = Uuid::new_v4();
+    Ok(())
 }
 
 /// A claim that did not come about.

@@ -36,6 +36,8 @@ use crate::status::ArchiveReport;
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a claim that failed waits before it is tried again.
 const CLAIM_RETRY: Duration = Duration::from_secs(2);
+/// How long a caller waits for the archive to take a restore point.
+const MARK_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a new database waits for its first snapshot before it takes writes.
 const FIRST_SNAPSHOT_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a snapshot that failed waits before it is tried again by itself.
@@ -194,7 +196,15 @@ impl Archive {
     pub(in crate::database) async fn mark(&self, name: &str) -> Result<MarkSummary, CommandError> {
         let name = PointName::new(name).map_err(|error| CommandError::new(format!("ERR {error}")))?;
         let handle = self.shared.handle()?;
-        let point = handle.mark(name).await.map_err(|error| CommandError::new(format!("ERR {error}")))?;
+        let marked = tokio::time::timeout(MARK_PATIENCE, handle.mark(name)).await;
+        let point = marked.map_err(|_elapsed| {
+            let patience_s = MARK_PATIENCE.as_secs();
+            CommandError::new(format!(
+                "MISCONF the archive has not taken the restore point within {patience_s} s; it is written when the archive \
+                 is back, unless the server stops before: see `reddb check`, and try the same name again to be sure"
+            ))
+        })?;
+        let point = point.map_err(|error| CommandError::new(format!("ERR {error}")))?;
         Ok(MarkSummary {
             name: point.name.to_string(),
             timeline: point.timeline,
