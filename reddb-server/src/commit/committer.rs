@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use parking_lot::Mutex;
 use reddb_file::{Epoch, Lsn, TimedMark, TimelineId};
 use tokio::sync::oneshot;
@@ -21,8 +21,6 @@ use crate::clock::Clock;
 use crate::keyspace::Env;
 use crate::reply::{CommandError, Reply};
 
-/// How many messages may wait; more than there can be connections.
-const QUEUE_MESSAGES_MAX: usize = 65_536;
 /// How many messages share one sync at most.
 const BATCH_MESSAGES_MAX: usize = 4096;
 /// How often expired keys and garbage are looked for.
@@ -107,10 +105,20 @@ pub(crate) struct Committer {
 impl Committer {
     /// Starts the thread.
     pub(crate) fn start(parts: CoreParts, env: Arc<Env>, clock: Arc<dyn Clock>) -> std::io::Result<Self> {
-        let (sender, receiver) = bounded(QUEUE_MESSAGES_MAX);
-        let gate = Arc::clone(&parts.gate);
-        let timeline = parts.timeline;
-        let core = Core::new(parts);
+        let (gate, timeline) = (Arc::clone(&parts.gate), parts.timeline);
+        Self::start_core(Core::new(parts), timeline, gate, env, clock)
+    }
+
+    pub(super) fn start_core(
+        core: Core,
+        timeline: TimelineId,
+        gate: Arc<WriteGate>,
+        env: Arc<Env>,
+        clock: Arc<dyn Clock>,
+    ) -> std::io::Result<Self> {
+        // Bounded by who asks: a connection has one job under way, everybody else one question. This kind of channel lets go
+        // of what waits when the thread ends, so that whoever asked learns that there will be no answer.
+        let (sender, receiver) = unbounded();
         let published = Arc::new(Published {
             timeline,
             durable: Mutex::new(core.durable()),

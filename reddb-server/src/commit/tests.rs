@@ -401,3 +401,19 @@ fn a_log_that_is_over_its_limit_at_the_start_refuses_the_first_write() {
     assert!(matches!(node.run("SET more 1"), Reply::Error(_)));
     assert_eq!(node.run("GET key:0"), Reply::bulk("x".repeat(4_000)), "reads go on");
 }
+
+#[test]
+fn whoever_asks_a_committer_that_stops_is_answered_or_told() {
+    for _ in 0..20 {
+        let node = Node::new();
+        let clock: Arc<dyn crate::clock::Clock> = Arc::new(crate::clock::SystemClock::new());
+        let env = Arc::new(Env::new(0, 1));
+        let started = super::Committer::start_core(node.core, TimelineId::FIRST, node.gate, env, clock);
+        let committer = Arc::new(started.expect("starts"));
+        let asking = Arc::clone(&committer);
+        let asker = std::thread::spawn(move || while asking.fence().blocking_recv().is_ok() {});
+        committer.stop();
+        // Without an answer or an end this would hang.
+        asker.join().expect("ends");
+    }
+}
