@@ -87,20 +87,25 @@ async fn every_moment_is_restored_with_its_digest_and_goes_on_as_a_new_timeline(
     let place = Place::new();
     let database = place.open("one").await;
     let mut moments = Vec::new();
+    let mut middle = None;
     for step in 0..20 {
-        run(&database, &format!("SET key:{step} {step}")).await;
-        run(&database, &format!("HSET hash field:{step} {step}")).await;
+        let mut commands = vec![format!("SET key:{step} {step}"), format!("HSET hash field:{step} {step}")];
         if step % 3 == 0 {
-            run(&database, &format!("DEL key:{}", step / 2)).await;
+            commands.push(format!("DEL key:{}", step / 2));
+        }
+        // Every record is a moment: several may share a millisecond.
+        for command in commands {
+            run(&database, &command).await;
+            let (lsn, digest) = database.digest().expect("readable");
+            moments.push((lsn, digest, database.status().durable_time_ms));
         }
         if step == 10 {
             database.mark("middle").await.expect("is marked");
+            middle = moments.last().copied();
         }
-        let (lsn, digest) = database.digest().expect("readable");
-        moments.push((lsn, digest, database.status().durable_time_ms));
     }
-    let middle = moments[10];
-    let time_ms = moments[15].2;
+    let middle = middle.expect("step 10 was taken");
+    let time_ms = moments[30].2;
     complete_until(&database, time_ms).await;
     database.close(Duration::from_secs(10)).await.expect("closes");
 
