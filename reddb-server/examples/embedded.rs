@@ -5,9 +5,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use reddb_server::config::Config;
-use reddb_server::database::Database;
-use reddb_server::reply::Reply;
+use reddb_server::{Config, Database, Reply};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {

@@ -100,7 +100,7 @@ impl Config {
 
     /// The size of a log segment: small enough that several fit into the local log's limit.
     #[must_use]
-    pub fn wal_segment_bytes_fitting(&self) -> u64 {
+    pub(crate) fn wal_segment_bytes_fitting(&self) -> u64 {
         let fitting = (self.wal_local_bytes_max / 8).max(MIB) / 4096 * 4096;
         self.wal_segment_bytes.min(fitting)
     }
@@ -108,7 +108,7 @@ impl Config {
 
 /// A quarter of the machine's memory, or of what a control group allows, whichever is less; 256 MiB where neither is known.
 #[must_use]
-pub fn default_memory_bytes() -> u64 {
+pub(crate) fn default_memory_bytes() -> u64 {
     let total = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
         let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?.trim();
         line.strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)

@@ -49,7 +49,7 @@ struct Context<'a> {
 
 /// The sections that are asked for, or the default ones.
 #[must_use]
-pub fn report(shared: &Shared, wanted: &[Bytes]) -> String {
+pub(crate) fn report(shared: &Shared, wanted: &[Bytes]) -> String {
     let wanted: BTreeSet<String> =
         wanted.iter().map(|name| String::from_utf8_lossy(name).to_ascii_lowercase()).collect();
     let is = |word: &str| wanted.contains(word);

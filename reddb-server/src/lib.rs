@@ -1,18 +1,49 @@
 //! The RedDB server: engine, write path, RESP, archive, admin port and the `reddb` command.
+//!
+//! The binary is [`run`]. A program that wants the database without a port opens a [`Database`] in its own process:
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use reddb_server::{Config, Database, Reply};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let database = Database::open(Config::new("data", 64 << 20)).await?;
+//! let mut connection = database.connect();
+//! connection.execute(&["SET", "greeting", "hello"]).await?; // durable when it returns
+//! assert_eq!(connection.execute(&["GET", "greeting"]).await?, Reply::bulk("hello"));
+//! database.backup("nightly").await?;
+//! database.close(Duration::from_secs(10)).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `examples/embedded.rs` is the same to run. [`EngineSink`] is what `reddb_backup::restore` fills to make a directory that
+//! [`Database::open`] takes. Everything else is private.
 
-pub mod admin;
-pub mod cli;
-pub mod clock;
-pub mod command;
-pub mod commit;
-pub mod config;
-pub mod database;
-pub mod engine;
-pub mod info;
-pub mod keyspace;
-pub mod replay;
-pub mod reply;
-pub mod resp;
-pub mod restore;
-pub mod session;
-pub mod status;
+mod admin;
+mod cli;
+mod clock;
+mod command;
+mod commit;
+mod config;
+mod database;
+mod engine;
+mod exit;
+mod info;
+mod keyspace;
+mod replay;
+mod reply;
+mod resp;
+mod restore;
+mod session;
+mod status;
+
+pub use cli::run;
+pub use commit::Receipt;
+pub use config::{ArchiveConfig, Config};
+pub use database::{BackupSummary, CloseError, Connection, Database, MarkSummary, OpenError};
+pub use exit::Exit;
+pub use reply::{CommandError, Reply};
+pub use restore::{EngineSink, RestoredState};
+pub use status::{ArchiveReport, Status};

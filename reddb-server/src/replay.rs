@@ -24,7 +24,7 @@ const CHUNK_BYTES: usize = 4 * 1024 * 1024;
 
 /// A record that cannot be applied.
 #[derive(Debug, thiserror::Error)]
-pub enum ReplayError {
+pub(crate) enum ReplayError {
     /// It does not come next.
     #[error("record {found} was to be applied where record {expected} belongs; the log has a hole")]
     OutOfOrder {
@@ -55,7 +55,7 @@ pub enum ReplayError {
 }
 
 /// Applies records in order.
-pub struct Replayer {
+pub(crate) struct Replayer {
     engine: Arc<dyn Engine>,
     applied: AppliedMark,
     chunk: Vec<RecordWrites>,
@@ -67,22 +67,16 @@ pub struct Replayer {
 impl Replayer {
     /// Goes on where the engine is.
     #[must_use]
-    pub fn new(engine: Arc<dyn Engine>) -> Self {
+    pub(crate) fn new(engine: Arc<dyn Engine>) -> Self {
         let applied = engine.applied();
         Self { engine, applied, chunk: Vec::new(), chunk_bytes: 0, fresh: HashMap::new() }
-    }
-
-    /// The last record taken.
-    #[must_use]
-    pub const fn applied(&self) -> AppliedMark {
-        self.applied
     }
 
     /// Takes a record; `chain` is the chain after it.
     ///
     /// # Errors
     /// Any [`ReplayError`]; nothing of the record is applied.
-    pub fn push(&mut self, record: &RecordView<'_>, chain: Chain) -> Result<(), ReplayError> {
+    pub(crate) fn push(&mut self, record: &RecordView<'_>, chain: Chain) -> Result<(), ReplayError> {
         if self.applied.lsn.next() != Some(record.lsn) {
             return Err(ReplayError::OutOfOrder {
                 expected: self.applied.lsn.get().saturating_add(1),
@@ -109,7 +103,7 @@ impl Replayer {
     ///
     /// # Errors
     /// Where the engine fails.
-    pub fn finish(mut self) -> Result<AppliedMark, ReplayError> {
+    pub(crate) fn finish(mut self) -> Result<AppliedMark, ReplayError> {
         self.flush_chunk()?;
         Ok(self.applied)
     }
@@ -157,7 +151,7 @@ fn timeline_write(record: &RecordView<'_>) -> Result<EngineWrite, ReplayError> {
 
 /// The engine's memory of the timeline it is on.
 #[must_use]
-pub fn timeline_writes(timeline: &TimelineRecord) -> EngineWrite {
+pub(crate) fn timeline_writes(timeline: &TimelineRecord) -> EngineWrite {
     let state = TimelineState { timeline: timeline.id, clock_offset_ms: timeline.clock_offset_ms };
     EngineWrite::Put { key: timeline_entry(), value: encode_timeline(&state) }
 }

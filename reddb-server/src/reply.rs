@@ -58,13 +58,13 @@ impl Reply {
 
     /// A bulk string, or null.
     #[must_use]
-    pub fn optional(bytes: Option<Bytes>) -> Self {
+    pub(crate) fn optional(bytes: Option<Bytes>) -> Self {
         bytes.map_or(Self::Null, Self::Bulk)
     }
 
     /// An integer that counts something; saturates at `i64::MAX`.
     #[must_use]
-    pub fn count(count: u64) -> Self {
+    pub(crate) fn count(count: u64) -> Self {
         Self::Int(i64::try_from(count).unwrap_or(i64::MAX))
     }
 }
@@ -77,13 +77,13 @@ pub struct CommandError(Cow<'static, str>);
 impl CommandError {
     /// An error with a fixed text, prefix included.
     #[must_use]
-    pub const fn fixed(text: &'static str) -> Self {
+    pub(crate) const fn fixed(text: &'static str) -> Self {
         Self(Cow::Borrowed(text))
     }
 
     /// An error with this text, prefix included; line breaks become spaces, since an error is one line.
     #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
         let text: String = text.into();
         if text.contains(['\r', '\n']) { Self(text.replace(['\r', '\n'], " ").into()) } else { Self(text.into()) }
     }
@@ -95,24 +95,25 @@ impl CommandError {
     }
 
     /// The key holds another type.
-    pub const WRONG_TYPE: Self = Self::fixed("WRONGTYPE Operation against a key holding the wrong kind of value");
+    pub(crate) const WRONG_TYPE: Self =
+        Self::fixed("WRONGTYPE Operation against a key holding the wrong kind of value");
     /// The arguments are not in the command's form.
-    pub const SYNTAX: Self = Self::fixed("ERR syntax error");
+    pub(crate) const SYNTAX: Self = Self::fixed("ERR syntax error");
     /// An argument or value is no 64-bit integer.
-    pub const NOT_AN_INTEGER: Self = Self::fixed("ERR value is not an integer or out of range");
+    pub(crate) const NOT_AN_INTEGER: Self = Self::fixed("ERR value is not an integer or out of range");
     /// An argument or value is no number.
-    pub const NOT_A_FLOAT: Self = Self::fixed("ERR value is not a valid float");
+    pub(crate) const NOT_A_FLOAT: Self = Self::fixed("ERR value is not a valid float");
     /// No such key where one is needed.
-    pub const NO_SUCH_KEY: Self = Self::fixed("ERR no such key");
+    pub(crate) const NO_SUCH_KEY: Self = Self::fixed("ERR no such key");
     /// A database number that is none.
-    pub const DB_OUT_OF_RANGE: Self = Self::fixed("ERR DB index is out of range");
+    pub(crate) const DB_OUT_OF_RANGE: Self = Self::fixed("ERR DB index is out of range");
 
     /// The command was called with a wrong number of arguments.
     #[must_use]
-    pub fn wrong_arity(command: &str) -> Self {
+    pub(crate) fn wrong_arity(command: &str) -> Self {
         Self::new(format!("ERR wrong number of arguments for '{}' command", command.to_ascii_lowercase()))
     }
 }
 
 /// What a command's execution gives.
-pub type CommandResult = Result<Reply, CommandError>;
+pub(crate) type CommandResult = Result<Reply, CommandError>;

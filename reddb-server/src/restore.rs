@@ -4,9 +4,8 @@
 //! new timeline there.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
 use reddb_backup::restore::{BaseMark, RestoreSink, RestoredMark, StagedDirectory};
 use reddb_backup::source::SourceError;
 use reddb_file::archive::RecordRun;
@@ -23,9 +22,6 @@ use crate::keyspace::layout::{decode_timeline, timeline_entry};
 use crate::keyspace::{SnapshotState, State, digest};
 use crate::replay::Replayer;
 
-/// The directory within a restored directory that takes the snapshot's files.
-pub const BASE_DIRECTORY: &str = "engine";
-
 /// What a restore proved about the state it made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RestoredState {
@@ -41,7 +37,7 @@ pub struct EngineSink {
     target_time_ms: Option<u64>,
     root: PathBuf,
     open: Option<Open>,
-    restored: Arc<Mutex<Option<RestoredState>>>,
+    restored: Arc<OnceLock<RestoredState>>,
 }
 
 struct Open {
@@ -55,11 +51,7 @@ impl EngineSink {
     ///
     /// The second value tells, after the restore, what was restored.
     #[must_use]
-    pub fn new(
-        memory_bytes: u64,
-        ttl: TtlMode,
-        target_time_ms: Option<u64>,
-    ) -> (Self, Arc<Mutex<Option<RestoredState>>>) {
+    pub fn new(memory_bytes: u64, ttl: TtlMode, target_time_ms: Option<u64>) -> (Self, Arc<OnceLock<RestoredState>>) {
         let restored = Arc::default();
         let sink = Self {
             memory_bytes,
@@ -136,7 +128,7 @@ impl RestoreSink for EngineSink {
         Identity { cluster: end.cluster, node }.create(&*vfs, &self.root)?;
         vfs.create_dir_all(&layout::wal_dir(&self.root))?;
         ControlFile::create(&*vfs, &self.root, end.cluster, &control)?;
-        *self.restored.lock() = Some(RestoredState { digest });
+        self.restored.set(RestoredState { digest }).map_err(|_| "the restore ended twice")?;
         Ok(())
     }
 }

@@ -33,9 +33,9 @@ pub struct Status {
     /// Why writes are refused, if they are: a code and a sentence.
     pub refusal: Option<(&'static str, String)>,
     /// The databases that hold keys.
-    pub databases: Vec<(u32, DatabaseState)>,
+    pub(crate) databases: Vec<(u32, DatabaseState)>,
     /// The engine's sizes and counts.
-    pub engine: EngineStats,
+    pub(crate) engine: EngineStats,
     /// The archive.
     pub archive: ArchiveReport,
     /// How many keys have expired and been deleted since the start.

@@ -1,7 +1,7 @@
 //! Any moment can be restored, and the restored database is one like any other.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reddb_backup::history::{History, read::read};
 use reddb_backup::plan::{Request, Target, UnixMs, plan};
@@ -12,10 +12,7 @@ use reddb_backup::verify::{VerifyOptions, verify};
 use reddb_file::archive::{MissingDigest, PointName};
 use reddb_file::control::TtlMode;
 use reddb_file::{Lsn, TimelineId};
-use reddb_server::config::Config;
-use reddb_server::database::Database;
-use reddb_server::reply::Reply;
-use reddb_server::restore::EngineSink;
+use reddb_server::{Config, Database, EngineSink, Exit, Reply};
 
 struct Place {
     temp: tempfile::TempDir,
@@ -62,7 +59,7 @@ impl Place {
         let plan = plan(&History::conclude(contents), &request).expect("can be planned");
         let (sink, restored) = EngineSink::new(16 << 20, ttl, target_time_ms);
         let (report, _) = restore(&store, plan, RestoreOptions::new(self.dir(into)), sink).await.expect("restores");
-        let digest = restored.lock().expect("the sink finished").digest;
+        let digest = restored.get().expect("the sink finished").digest;
         (report, digest)
     }
 }
@@ -72,9 +69,14 @@ async fn run(database: &Database, words: &str) -> Reply {
     database.connect().execute(&words).await.unwrap_or_else(Reply::Error)
 }
 
+fn wall_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    u64::try_from(since.as_millis()).expect("before the end of time")
+}
+
 /// Returns once the archive's head promises that nothing later happens at or before `time_ms`.
 async fn complete_until(database: &Database, time_ms: u64) {
-    while database.wall_ms() <= time_ms + 1 {
+    while wall_ms() <= time_ms + 1 {
         tokio::task::yield_now().await;
     }
     run(database, "INCR clock-tick").await;
@@ -175,7 +177,7 @@ async fn clocks_go_on_from_the_moment_or_follow_the_wall() {
     let continued = place.open("continue").await;
     let Reply::Int(left_ms) = run(&continued, "PTTL long-lived").await else { panic!("an integer") };
     assert!(left_ms > 3_600_000 - 60_000, "{left_ms}");
-    assert!(continued.env().clock_offset_ms() >= 300, "{}", continued.env().clock_offset_ms());
+    assert!(continued.status().clock_offset_ms >= 300, "{}", continued.status().clock_offset_ms);
     continued.close(Duration::from_secs(10)).await.expect("closes");
 }
 
@@ -186,7 +188,7 @@ async fn another_clusters_archive_and_an_old_copy_are_refused() {
     run(&database, "SET a 1").await;
     database.close(Duration::from_secs(10)).await.expect("closes");
     let error = Database::open(place.config(&place.dir("other"))).await.err().expect("is refused");
-    assert_eq!(error.exit_code() as u8, 5, "{error}");
+    assert_eq!(error.exit(), Exit::Integrity, "{error}");
 
     copy_dir(&place.dir("one"), &place.dir("copy"));
     let database = place.open("one").await;
@@ -194,7 +196,7 @@ async fn another_clusters_archive_and_an_old_copy_are_refused() {
     database.mark("newer").await.expect("is archived");
     database.close(Duration::from_secs(10)).await.expect("closes");
     let error = Database::open(place.config(&place.dir("copy"))).await.err().expect("is refused");
-    assert_eq!(error.exit_code() as u8, 5, "{error}");
+    assert_eq!(error.exit(), Exit::Integrity, "{error}");
     assert!(error.to_string().contains("LSN"), "{error}");
     assert!(Lsn::new(1) < Lsn::new(2));
 }
@@ -241,7 +243,7 @@ async fn a_restored_database_may_begin_an_archive_of_its_own() {
     let plan = plan(&History::conclude(contents), &request).expect("can be planned");
     let (sink, restored) = EngineSink::new(16 << 20, TtlMode::Continue, None);
     restore(&store, plan, RestoreOptions::new(place.dir("again")), sink).await.expect("restores");
-    assert_eq!(restored.lock().expect("the sink finished").digest, expected.1);
+    assert_eq!(restored.get().expect("the sink finished").digest, expected.1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

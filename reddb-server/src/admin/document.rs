@@ -11,7 +11,7 @@ use crate::status::Status;
 
 /// `GET /admin/status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StatusDocument {
+pub(crate) struct StatusDocument {
     /// The program's version.
     pub version: String,
     /// The cluster.
@@ -60,7 +60,7 @@ pub struct StatusDocument {
 
 /// Why writes are refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RefusalDocument {
+pub(crate) struct RefusalDocument {
     /// For programs.
     pub code: String,
     /// For people.
@@ -69,7 +69,7 @@ pub struct RefusalDocument {
 
 /// The local log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WalDocument {
+pub(crate) struct WalDocument {
     /// What it takes.
     pub bytes: u64,
     /// What it may take while the archive does not take it.
@@ -78,7 +78,7 @@ pub struct WalDocument {
 
 /// The data directory's disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DiskDocument {
+pub(crate) struct DiskDocument {
     /// What this process may still take; `null` where the system does not say.
     pub free_bytes: Option<u64>,
     /// Below this, writes are refused.
@@ -87,7 +87,7 @@ pub struct DiskDocument {
 
 /// The archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ArchiveDocument {
+pub(crate) struct ArchiveDocument {
     /// Where it is.
     pub url: String,
     /// Whether the last request succeeded.
@@ -116,7 +116,7 @@ pub struct ArchiveDocument {
 
 /// The engine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EngineDocument {
+pub(crate) struct EngineDocument {
     /// Written but not yet flushed.
     pub memtable_bytes: u64,
     /// The size of all tables.
@@ -147,7 +147,7 @@ pub struct EngineDocument {
 
 /// A database that holds keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DatabaseDocument {
+pub(crate) struct DatabaseDocument {
     /// Its number.
     pub db: u32,
     /// How many keys, expired ones that are not yet deleted among them.
@@ -158,7 +158,7 @@ pub struct DatabaseDocument {
 
 /// The data port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClientsDocument {
+pub(crate) struct ClientsDocument {
     /// Clients connected now.
     pub connected: u64,
     /// How many may be connected.
@@ -179,7 +179,7 @@ pub struct ClientsDocument {
 
 /// `POST /admin/backup`: the snapshot that was published.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BackupDocument {
+pub(crate) struct BackupDocument {
     /// Its id.
     pub id: Uuid,
     /// Its timeline.
@@ -211,7 +211,7 @@ impl From<BackupSummary> for BackupDocument {
 /// The body of `POST /admin/backup`; may be left out.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct BackupRequest {
+pub(crate) struct BackupRequest {
     /// Why, for people who look at the archive later.
     pub reason: Option<String>,
 }
@@ -219,14 +219,14 @@ pub struct BackupRequest {
 /// The body of `POST /admin/mark`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct MarkRequest {
+pub(crate) struct MarkRequest {
     /// The restore point's name.
     pub name: String,
 }
 
 /// `POST /admin/mark`: the restore point that was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MarkDocument {
+pub(crate) struct MarkDocument {
     /// Its name.
     pub name: String,
     /// The timeline.
@@ -248,7 +248,7 @@ impl From<MarkSummary> for MarkDocument {
 
 /// `GET /health/live` and `GET /health/ready`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HealthDocument {
+pub(crate) struct HealthDocument {
     /// `ok`, or the code of what is wrong.
     pub status: String,
     /// For people; `null` where all is well.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// The body of every answer that is not a success.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ErrorDocument {
+pub(crate) struct ErrorDocument {
     /// For programs: `snake_case`, does not change.
     pub code: String,
     /// What happened.

@@ -3,7 +3,7 @@
 //! HTTP/1.1 with JSON bodies, on loopback unless told otherwise. `guard` decides who may use it. Nothing here changes
 //! data; what takes long (a backup) answers when it is done.
 
-pub mod document;
+pub(crate) mod document;
 mod error;
 mod guard;
 mod metrics;
@@ -17,17 +17,17 @@ use std::time::Instant;
 
 use tokio::net::TcpListener;
 
-pub use self::document::ClientsDocument;
-pub use self::error::ErrorDocument;
+pub(crate) use self::document::ClientsDocument;
+pub(crate) use self::error::ErrorDocument;
 use self::guard::Guard;
 use crate::database::Database;
 
 /// How a port is asked about its clients.
-pub type CountClients = dyn Fn() -> ClientsDocument + Send + Sync;
+pub(crate) type CountClients = dyn Fn() -> ClientsDocument + Send + Sync;
 
 /// What the admin port serves.
 #[derive(Clone)]
-pub struct Admin {
+pub(crate) struct Admin {
     database: Database,
     count_clients: Arc<CountClients>,
     guard: Guard,
@@ -37,7 +37,7 @@ pub struct Admin {
 impl Admin {
     /// The admin services of a database. `count_clients` says how the data port is doing.
     #[must_use]
-    pub fn new(database: Database, password: Option<&str>, count_clients: Arc<CountClients>) -> Self {
+    pub(crate) fn new(database: Database, password: Option<&str>, count_clients: Arc<CountClients>) -> Self {
         Self { database, count_clients, guard: Guard::new(password), started: Instant::now() }
     }
 
@@ -45,7 +45,7 @@ impl Admin {
     ///
     /// # Errors
     /// Where the listener fails for good.
-    pub async fn serve(
+    pub(crate) async fn serve(
         self,
         listener: TcpListener,
         stop: impl Future<Output = ()> + Send + 'static,

@@ -25,7 +25,7 @@ impl StoreArgs {
 ///
 /// # Errors
 /// Exit code 3 for a URL or settings that cannot be used, 4 for a directory that cannot be opened.
-pub fn open(args: &ArchiveArgs) -> Result<Store, CliError> {
+pub(crate) fn open(args: &ArchiveArgs) -> Result<Store, CliError> {
     let url: ArchiveUrl = args.archive.parse().map_err(CliError::usage)?;
     Store::open(&url, &store_settings(&args.store.config()), OpenMode::MustExist).map_err(|error| match &error {
         OpenError::Directory { .. } => CliError::new(Exit::Unreachable, &error).hint(

@@ -25,7 +25,7 @@ use super::units::{Moment, Size, Span};
                   Sizes are binary (64k = 65536 bytes), durations carry their unit (500ms, 1h), moments are RFC 3339 or \
                   Unix milliseconds."
 )]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -33,7 +33,7 @@ pub struct Cli {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run the server
     Serve(Box<ServeArgs>),
     /// Take a snapshot now; returns when it is published in the archive
@@ -56,7 +56,7 @@ pub enum Command {
 
 /// Whether a command writes for people or for programs.
 #[derive(Args, Clone, Copy, Debug, Default)]
-pub struct OutputArgs {
+pub(crate) struct OutputArgs {
     /// Write one JSON document to stdout instead of text
     #[arg(long)]
     pub json: bool,
@@ -64,7 +64,7 @@ pub struct OutputArgs {
 
 /// How to reach a running server's admin port.
 #[derive(Args, Clone, Debug)]
-pub struct AdminArgs {
+pub(crate) struct AdminArgs {
     /// The server's admin port
     #[arg(long, value_name = "URL", env = "REDDB_ADMIN", default_value = "http://127.0.0.1:6380")]
     pub admin: String,
@@ -75,7 +75,7 @@ pub struct AdminArgs {
 
 /// Where an archive is and how to talk to its store.
 #[derive(Args, Clone, Debug)]
-pub struct ArchiveArgs {
+pub(crate) struct ArchiveArgs {
     /// The archive: file:///path, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix
     #[arg(long, value_name = "URL", env = "REDDB_ARCHIVE")]
     pub archive: String,
@@ -86,7 +86,7 @@ pub struct ArchiveArgs {
 
 /// How to talk to an archive's store. Credentials come from the environment or a file, never from flags.
 #[derive(Args, Clone, Debug, Default)]
-pub struct StoreArgs {
+pub(crate) struct StoreArgs {
     /// The endpoint of an S3-compatible store
     #[arg(long, value_name = "URL", env = "REDDB_ARCHIVE_ENDPOINT")]
     pub archive_endpoint: Option<String>,
@@ -106,7 +106,7 @@ pub struct StoreArgs {
 
 /// `reddb backup`.
 #[derive(Args, Debug)]
-pub struct BackupArgs {
+pub(crate) struct BackupArgs {
     /// The server
     #[command(flatten)]
     pub admin: AdminArgs,
@@ -120,7 +120,7 @@ pub struct BackupArgs {
 
 /// `reddb mark`.
 #[derive(Args, Debug)]
-pub struct MarkArgs {
+pub(crate) struct MarkArgs {
     /// The restore point's name: letters, digits, `-`, `_` and `.`
     pub name: String,
     /// The server
@@ -133,7 +133,7 @@ pub struct MarkArgs {
 
 /// `reddb info`.
 #[derive(Args, Debug)]
-pub struct InfoArgs {
+pub(crate) struct InfoArgs {
     /// The archive
     #[command(flatten)]
     pub archive: ArchiveArgs,
@@ -144,7 +144,7 @@ pub struct InfoArgs {
 
 /// `reddb verify`.
 #[derive(Args, Debug)]
-pub struct VerifyArgs {
+pub(crate) struct VerifyArgs {
     /// The archive
     #[command(flatten)]
     pub archive: ArchiveArgs,
@@ -155,7 +155,7 @@ pub struct VerifyArgs {
 
 /// `reddb restore`.
 #[derive(Args, Debug)]
-pub struct RestoreArgs {
+pub(crate) struct RestoreArgs {
     /// The archive
     #[command(flatten)]
     pub archive: ArchiveArgs,
@@ -191,7 +191,7 @@ pub struct RestoreArgs {
 /// The moment to restore; the newest where none is given.
 #[derive(Args, Clone, Debug, Default)]
 #[group(multiple = false)]
-pub struct TargetArgs {
+pub(crate) struct TargetArgs {
     /// Up to and with this record
     #[arg(long, value_name = "N", value_parser = parse_lsn)]
     pub to_lsn: Option<Lsn>,
@@ -205,7 +205,7 @@ pub struct TargetArgs {
 
 /// `reddb check`.
 #[derive(Args, Debug)]
-pub struct CheckArgs {
+pub(crate) struct CheckArgs {
     /// The server
     #[command(flatten)]
     pub admin: AdminArgs,
@@ -219,7 +219,7 @@ pub struct CheckArgs {
 
 /// From where on `reddb check` warns.
 #[derive(Args, Clone, Copy, Debug)]
-pub struct ThresholdArgs {
+pub(crate) struct ThresholdArgs {
     /// Warn where the oldest record that is not archived has waited this long
     #[arg(long, value_name = "DURATION", default_value = "1m")]
     pub archive_lag_warning: Span,
@@ -255,7 +255,7 @@ impl Default for ThresholdArgs {
 
 /// `reddb inspect`.
 #[derive(Args, Debug)]
-pub struct InspectArgs {
+pub(crate) struct InspectArgs {
     /// The file; what it is is found out from its content
     pub file: PathBuf,
     /// Also list this many records of a segment
@@ -268,7 +268,7 @@ pub struct InspectArgs {
 
 /// `reddb demo`.
 #[derive(Args, Debug)]
-pub struct DemoArgs {
+pub(crate) struct DemoArgs {
     /// Leave the temporary directory for you to look at
     #[arg(long)]
     pub keep: bool,

@@ -18,7 +18,7 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// Exit code 4 where the server cannot be reached, 6 where another backup runs, 2 where it fails.
-pub async fn backup(args: BackupArgs, password: Option<String>) -> Result<Exit, CliError> {
+pub(crate) async fn backup(args: BackupArgs, password: Option<String>) -> Result<Exit, CliError> {
     let client = AdminClient::new(&args.admin, password)?;
     let request = BackupRequest { reason: Some(args.reason) };
     let watching = watch(&client);
@@ -69,7 +69,7 @@ async fn watch(client: &AdminClient) -> Infallible {
 ///
 /// # Errors
 /// Exit code 3 for an impossible name, 4 where the server cannot be reached, 2 where it fails.
-pub async fn mark(args: MarkArgs, password: Option<String>) -> Result<Exit, CliError> {
+pub(crate) async fn mark(args: MarkArgs, password: Option<String>) -> Result<Exit, CliError> {
     args.name
         .parse::<reddb_file::archive::PointName>()
         .map_err(|error| CliError::usage(error).hint("names are made of letters, digits, `-`, `_` and `.`"))?;

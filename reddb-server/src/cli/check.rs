@@ -16,7 +16,7 @@ use crate::admin::document::StatusDocument;
 /// How something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Level {
+pub(crate) enum Level {
     /// As it should be.
     Ok,
     /// It wants attention.
@@ -45,7 +45,7 @@ impl Level {
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// What: `writes`, `archive`, `archive_lag`, `wal`, `disk`, `snapshot`.
     pub check: &'static str,
     /// How it is.
@@ -66,7 +66,7 @@ struct Report {
 ///
 /// # Errors
 /// Exit code 4 where the server cannot be reached.
-pub async fn run(args: CheckArgs, password: Option<String>) -> Result<Exit, CliError> {
+pub(crate) async fn run(args: CheckArgs, password: Option<String>) -> Result<Exit, CliError> {
     let client = AdminClient::new(&args.admin, password)?;
     let status: StatusDocument = client.get("/admin/status").await?;
     let findings = judge(&status, &args.thresholds);
@@ -82,7 +82,7 @@ pub async fn run(args: CheckArgs, password: Option<String>) -> Result<Exit, CliE
 
 /// Judges a status.
 #[must_use]
-pub fn judge(status: &StatusDocument, thresholds: &ThresholdArgs) -> Vec<Finding> {
+pub(crate) fn judge(status: &StatusDocument, thresholds: &ThresholdArgs) -> Vec<Finding> {
     vec![
         writes(status),
         archive(status),

@@ -19,7 +19,7 @@ const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A server's admin port.
 #[derive(Debug)]
-pub struct AdminClient {
+pub(crate) struct AdminClient {
     client: Client,
     base: Url,
     password: Option<String>,
@@ -27,7 +27,7 @@ pub struct AdminClient {
 
 /// How long an answer may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
+pub(crate) enum Patience {
     /// As long as a look takes.
     Short,
     /// As long as a backup takes.
@@ -39,7 +39,7 @@ impl AdminClient {
     ///
     /// # Errors
     /// Where the URL or the password file cannot be used.
-    pub fn new(args: &AdminArgs, password: Option<String>) -> Result<Self, CliError> {
+    pub(crate) fn new(args: &AdminArgs, password: Option<String>) -> Result<Self, CliError> {
         let base = parse_url(&args.admin)?;
         let password = match (password, &args.password_file) {
             (Some(password), _) => Some(password),
@@ -56,7 +56,7 @@ impl AdminClient {
     ///
     /// # Errors
     /// Exit code 4 where the server cannot be reached, 2 where it refuses.
-    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
         self.send(self.client.get(self.url(path)?), Patience::Short).await
     }
 
@@ -64,7 +64,7 @@ impl AdminClient {
     ///
     /// # Errors
     /// As [`AdminClient::get`].
-    pub async fn post<T: DeserializeOwned>(
+    pub(crate) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
         body: &impl Serialize,

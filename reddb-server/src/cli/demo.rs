@@ -30,7 +30,7 @@ const SHIP_TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// Where a step does not work, or a proof fails.
-pub async fn run(args: DemoArgs) -> Result<Exit, CliError> {
+pub(crate) async fn run(args: DemoArgs) -> Result<Exit, CliError> {
     let temp = tempfile::Builder::new().prefix("reddb-demo-").tempdir().map_err(CliError::critical)?;
     let story = Story { root: temp.path().to_owned(), started: Instant::now() };
     let told = story.tell().await;
@@ -118,7 +118,7 @@ impl Story {
         config.archive.interval = Duration::from_millis(100);
         config.wal_segment_bytes = 4 << 20;
         config.disk_reserve_bytes = 0;
-        Database::open(config).await.map_err(|error| CliError::new(error.exit_code().into(), error))
+        Database::open(config).await.map_err(|error| CliError::new(error.exit(), error))
     }
 
     fn archive_url(&self) -> String {
@@ -138,7 +138,7 @@ impl Story {
         let (sink, restored) = EngineSink::new(MEMORY_BYTES, TtlMode::Continue, None);
         let restoring = restore(&store, plan, RestoreOptions::new(into.clone()), sink).await;
         let (report, _) = restoring.map_err(CliError::critical)?;
-        let digest = restored.lock().map(|state| state.digest);
+        let digest = restored.get().map(|state| state.digest);
         if (report.mark.lsn, digest) != (expected.lsn, Some(expected.digest)) {
             let found = format!("{target} came back as LSN {}, not as LSN {}", report.mark.lsn, expected.lsn);
             return Err(CliError::new(Exit::Integrity, format!("{found}, or with another digest")));

@@ -11,7 +11,7 @@ use super::{archive, output, progress};
 ///
 /// # Errors
 /// Where the archive cannot be read; what its documents say is wrong is [`Exit::Integrity`] and no error.
-pub async fn run(args: InfoArgs) -> Result<Exit, CliError> {
+pub(crate) async fn run(args: InfoArgs) -> Result<Exit, CliError> {
     let store = archive::open(&args.archive)?;
     let watcher = progress::watcher();
     let info = ArchiveInfo::read(&store, &watcher).await.map_err(|error| history_error(&error))?;

@@ -3,23 +3,23 @@
 //! stdout carries results only (text, or one JSON document with `--json`); logs, progress and errors go to stderr. The
 //! exit code says how it ended ([`exit::Exit`]).
 
-pub mod archive;
-pub mod args;
-pub mod backup;
-pub mod check;
-pub mod client;
-pub mod demo;
-pub mod exit;
-pub mod info;
-pub mod inspect;
-pub mod output;
-pub mod progress;
-pub mod restore;
-pub mod serve;
+pub(crate) mod archive;
+pub(crate) mod args;
+pub(crate) mod backup;
+pub(crate) mod check;
+pub(crate) mod client;
+pub(crate) mod demo;
+pub(crate) mod exit;
+pub(crate) mod info;
+pub(crate) mod inspect;
+pub(crate) mod output;
+pub(crate) mod progress;
+pub(crate) mod restore;
+pub(crate) mod serve;
 
-pub mod settings;
-pub mod units;
-pub mod verify;
+pub(crate) mod settings;
+pub(crate) mod units;
+pub(crate) mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -11,7 +11,7 @@ use super::exit::CliError;
 ///
 /// # Errors
 /// Where stdout cannot be written.
-pub fn print_json<T: Serialize>(value: &T) -> Result<(), CliError> {
+pub(crate) fn print_json<T: Serialize>(value: &T) -> Result<(), CliError> {
     let mut text = serde_json::to_string_pretty(value)
         .map_err(|error| CliError::critical(format!("cannot be written as JSON: {error}")))?;
     text.push('\n');
@@ -22,7 +22,7 @@ pub fn print_json<T: Serialize>(value: &T) -> Result<(), CliError> {
 ///
 /// # Errors
 /// Where stdout cannot be written.
-pub fn print(text: &str) -> Result<(), CliError> {
+pub(crate) fn print(text: &str) -> Result<(), CliError> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -36,6 +36,6 @@ pub fn print(text: &str) -> Result<(), CliError> {
 ///
 /// # Errors
 /// Where the type cannot be JSON.
-pub fn to_json<T: Serialize>(value: &T) -> Result<Value, CliError> {
+pub(crate) fn to_json<T: Serialize>(value: &T) -> Result<Value, CliError> {
     serde_json::to_value(value).map_err(|error| CliError::critical(format!("cannot be written as JSON: {error}")))
 }

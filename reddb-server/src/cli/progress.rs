@@ -12,13 +12,13 @@ const REFRESH_HZ: u8 = 4;
 
 /// Somebody who watches, if there is a terminal.
 #[must_use]
-pub fn watcher() -> Arc<dyn Progress> {
+pub(crate) fn watcher() -> Arc<dyn Progress> {
     on_terminal().unwrap_or_else(Silent::shared)
 }
 
 /// Bars, where stderr is a terminal.
 #[must_use]
-pub fn on_terminal() -> Option<Arc<dyn Progress>> {
+pub(crate) fn on_terminal() -> Option<Arc<dyn Progress>> {
     std::io::stderr().is_terminal().then(|| Arc::new(Bars { current: Mutex::new(None) }) as _)
 }
 

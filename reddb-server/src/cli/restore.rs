@@ -20,7 +20,7 @@ use crate::restore::EngineSink;
 
 /// What a restore says with `--json`.
 #[derive(Clone, Debug, Serialize)]
-pub struct RestoreOutcome {
+pub(crate) struct RestoreOutcome {
     /// What was restored, and from what.
     #[serde(flatten)]
     pub report: RestoreReport,
@@ -35,7 +35,7 @@ pub struct RestoreOutcome {
 /// # Errors
 /// Exit code 7 for a target that cannot be reached, 5 for damage on the way, 4 for a store that does not answer, 3 for a
 /// directory that cannot be restored into.
-pub async fn run(args: RestoreArgs) -> Result<Exit, CliError> {
+pub(crate) async fn run(args: RestoreArgs) -> Result<Exit, CliError> {
     let store = archive::open(&args.archive)?;
     let request = Request { target: target(&args.target)?, timeline: args.timeline, snapshot: args.snapshot };
     let missing = if args.allow_missing_digests { MissingDigest::Accept } else { MissingDigest::Refuse };
@@ -92,7 +92,7 @@ async fn carry_out(
         ))),
     };
     report.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let state = restored.lock().take();
+    let state = restored.get();
     let state = state.ok_or_else(|| CliError::critical("the restore ended without a state: this is a defect"))?;
     let digest = state.digest.iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(RestoreOutcome { report, digest, ttl: args.ttl })

@@ -30,18 +30,18 @@ const ARCHIVE_SEGMENT_BYTES_MAX: u64 = reddb_file::limits::ARCHIVE_SEGMENT_RECOR
 const COMPRESSION_LEVELS: std::ops::RangeInclusive<i32> = 1..=19;
 
 /// Where the data is by default.
-pub const DIR_DEFAULT: &str = "./reddb-data";
+pub(crate) const DIR_DEFAULT: &str = "./reddb-data";
 /// The data port by default.
-pub const LISTEN_DEFAULT: &str = "127.0.0.1:6379";
+pub(crate) const LISTEN_DEFAULT: &str = "127.0.0.1:6379";
 /// The admin port by default.
-pub const ADMIN_DEFAULT: &str = "127.0.0.1:6380";
+pub(crate) const ADMIN_DEFAULT: &str = "127.0.0.1:6380";
 /// How many clients at once, by default.
-pub const CLIENTS_MAX_DEFAULT: u32 = 10_000;
+pub(crate) const CLIENTS_MAX_DEFAULT: u32 = 10_000;
 
 /// `reddb serve`: what one place says. Every value is optional, because another place may give it.
 #[derive(Args, Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct ServeArgs {
+pub(crate) struct ServeArgs {
     /// The data directory; made where it does not exist [default: ./reddb-data]
     #[arg(long, value_name = "DIR", env = "REDDB_DIR")]
     pub dir: Option<PathBuf>,
@@ -119,7 +119,7 @@ pub struct ServeArgs {
 
 /// What `reddb serve` runs with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServeSettings {
+pub(crate) struct ServeSettings {
     /// The database.
     pub database: Config,
     /// The data port.
@@ -140,7 +140,7 @@ impl ServeArgs {
     ///
     /// # Errors
     /// A [`CliError`] with exit code 3 that names the setting.
-    pub fn resolve(self, password: Option<String>) -> Result<ServeSettings, CliError> {
+    pub(crate) fn resolve(self, password: Option<String>) -> Result<ServeSettings, CliError> {
         let file = match &self.config {
             Some(path) => read_file_settings(path)?,
             None => Self::default(),
@@ -314,7 +314,7 @@ fn refuse_beyond_loopback(flag: &str, address: SocketAddr) -> Result<(), CliErro
 ///
 /// # Errors
 /// Where it cannot be read, or holds no usable password.
-pub fn read_password(path: &Path) -> Result<String, CliError> {
+pub(crate) fn read_password(path: &Path) -> Result<String, CliError> {
     let text = read_text(path, "password file")?;
     let line = text.lines().next().unwrap_or_default();
     check_password(line.to_owned(), &path.display().to_string())

@@ -14,24 +14,24 @@ use serde::de::{Deserializer, Error as _};
 
 /// A size in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Size(pub u64);
+pub(crate) struct Size(pub u64);
 
 /// A length of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span(pub Duration);
+pub(crate) struct Span(pub Duration);
 
 /// A length of time, or `never`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SpanOrNever(pub Option<Duration>);
+pub(crate) struct SpanOrNever(pub Option<Duration>);
 
 /// A moment, in Unix milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment(pub u64);
+pub(crate) struct Moment(pub u64);
 
 /// A text that is no size, duration or moment.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct UnitError(String);
+pub(crate) struct UnitError(String);
 
 /// Unix milliseconds below this (March 1973) are taken for seconds by mistake.
 const MOMENT_MS_MIN: u64 = 100_000_000_000;

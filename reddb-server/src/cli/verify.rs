@@ -13,7 +13,7 @@ use super::{archive, output, progress};
 ///
 /// # Errors
 /// Where the archive cannot be read; a damaged archive is [`Exit::Integrity`] and no error.
-pub async fn run(args: VerifyArgs) -> Result<Exit, CliError> {
+pub(crate) async fn run(args: VerifyArgs) -> Result<Exit, CliError> {
     let store = archive::open(&args.archive)?;
     let options = VerifyOptions { progress: progress::watcher(), ..VerifyOptions::default() };
     let report = verify(&store, &options).await.map_err(|error| match &error {

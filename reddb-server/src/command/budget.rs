@@ -6,20 +6,20 @@
 use crate::reply::CommandError;
 
 /// How many bytes an answer's elements take at most, each with [`ELEMENT_BYTES`] beside its own.
-pub const ANSWER_BYTES_MAX: usize = 512 * 1024 * 1024;
+pub(crate) const ANSWER_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// What an element takes in memory beside its bytes.
-pub const ELEMENT_BYTES: usize = 64;
+pub(crate) const ELEMENT_BYTES: usize = 64;
 
 /// What an answer may still take.
 #[derive(Debug)]
-pub struct AnswerBudget {
+pub(crate) struct AnswerBudget {
     left_bytes: usize,
 }
 
 impl AnswerBudget {
     /// A whole answer's.
     #[must_use]
-    pub const fn whole() -> Self {
+    pub(crate) const fn whole() -> Self {
         Self { left_bytes: ANSWER_BYTES_MAX }
     }
 
@@ -27,7 +27,7 @@ impl AnswerBudget {
     ///
     /// # Errors
     /// Where the answer would become too large.
-    pub fn take(&mut self, element_bytes: usize) -> Result<(), CommandError> {
+    pub(crate) fn take(&mut self, element_bytes: usize) -> Result<(), CommandError> {
         const TOO_LARGE: CommandError = CommandError::fixed(
             "ERR the answer would take more than 512 MiB; ask for less at once, or use SCAN or HSCAN",
         );

@@ -30,7 +30,7 @@ pub(super) const fn command(
 }
 
 /// The commands of this file, and `CLIENT`.
-pub const COMMANDS: &[SessionCommand] = &[
+pub(crate) const COMMANDS: &[SessionCommand] = &[
     command(("ping", -1, &["fast"]), ("connection", "1.0.0", "Answers PONG, or the argument"), When::Now, ping),
     command(
         ("echo", 2, &["loading", "stale", "fast"]),

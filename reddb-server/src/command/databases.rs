@@ -56,7 +56,7 @@ const WRITE: CommandSpec = CommandSpec {
 };
 
 /// The commands of this file.
-pub const SPECS: &[CommandSpec] = &[
+pub(crate) const SPECS: &[CommandSpec] = &[
     CommandSpec {
         name: "dbsize",
         arity: 1,

@@ -12,7 +12,7 @@ use crate::reply::{CommandError, CommandResult, Reply};
 
 /// The unit of a time argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
+pub(crate) enum Unit {
     /// Seconds.
     Seconds,
     /// Milliseconds.
@@ -21,7 +21,7 @@ pub enum Unit {
 
 /// What a time argument counts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Base {
+pub(crate) enum Base {
     /// The present.
     Now,
     /// The Unix epoch.
@@ -40,7 +40,13 @@ fn wall_now_ms(txn: &Txn<'_>) -> i64 {
 ///
 /// # Errors
 /// Where it is no integer, or no time above zero and below the end of time.
-pub fn positive_expiry(txn: &Txn<'_>, text: &[u8], unit: Unit, base: Base, command: &str) -> Result<u64, CommandError> {
+pub(crate) fn positive_expiry(
+    txn: &Txn<'_>,
+    text: &[u8],
+    unit: Unit,
+    base: Base,
+    command: &str,
+) -> Result<u64, CommandError> {
     let time = integer_argument(text)?;
     let time_ms = match unit {
         Unit::Seconds => time.checked_mul(1000),
@@ -204,7 +210,7 @@ const SETS: CommandSpec = CommandSpec {
 const SHOWS: CommandSpec = CommandSpec { arity: 2, flags: &["readonly", "fast"], run: Run::Read(ttl), ..SETS };
 
 /// The commands of this file.
-pub const SPECS: &[CommandSpec] = &[
+pub(crate) const SPECS: &[CommandSpec] = &[
     CommandSpec { name: "expire", summary: "Gives a key a time to live, in seconds", run: Run::Write(expire), ..SETS },
     CommandSpec {
         name: "expireat",

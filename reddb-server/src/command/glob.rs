@@ -13,7 +13,7 @@
 
 /// Whether the whole of `text` is of `pattern`'s form.
 #[must_use]
-pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
+pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     if text.is_empty() {
         return pattern.is_empty();
     }
@@ -90,7 +90,7 @@ fn class_takes(class: &[u8], byte: u8) -> (bool, usize) {
 
 /// The bytes that everything of `pattern`'s form starts with.
 #[must_use]
-pub fn literal_prefix(pattern: &[u8]) -> Vec<u8> {
+pub(crate) fn literal_prefix(pattern: &[u8]) -> Vec<u8> {
     let mut prefix = Vec::new();
     let mut rest = pattern;
     loop {

@@ -325,7 +325,7 @@ const WRITE: CommandSpec =
 const WHOLE: CommandSpec = CommandSpec { arity: 2, flags: &["readonly"], heavy: true, ..READ };
 
 /// The commands of this file.
-pub const SPECS: &[CommandSpec] = &[
+pub(crate) const SPECS: &[CommandSpec] = &[
     CommandSpec {
         name: "hdel",
         arity: -3,

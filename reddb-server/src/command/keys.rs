@@ -115,7 +115,7 @@ const WRITE: CommandSpec = CommandSpec { flags: &["write"], run: Run::Write(del)
 const TWO_KEYS: KeyPositions = KeyPositions { first: 1, last: 2, step: 1 };
 
 /// The commands of this file.
-pub const SPECS: &[CommandSpec] = &[
+pub(crate) const SPECS: &[CommandSpec] = &[
     CommandSpec {
         name: "copy",
         arity: -3,

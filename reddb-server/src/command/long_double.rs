@@ -22,7 +22,7 @@ const EXPONENT_MIN: i64 = -16445;
 
 /// A number that is not NaN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LongDouble {
+pub(crate) struct LongDouble {
     negative: bool,
     magnitude: Magnitude,
 }
@@ -40,12 +40,12 @@ enum Magnitude {
 
 impl LongDouble {
     /// Zero.
-    pub const ZERO: Self = Self { negative: false, magnitude: Magnitude::Zero };
+    pub(crate) const ZERO: Self = Self { negative: false, magnitude: Magnitude::Zero };
 
     /// The number that the text spells as C's `strtold` reads it: decimal or hexadecimal (`0x1.8p3`), or an infinity; no
     /// space, nothing after it, no NaN, nothing that only rounds to zero or infinity.
     #[must_use]
-    pub fn parse(text: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         if text.len() > TEXT_BYTES_MAX {
             return None;
         }
@@ -66,7 +66,7 @@ impl LongDouble {
 
     /// Whether it is an infinity.
     #[must_use]
-    pub const fn is_infinite(&self) -> bool {
+    pub(crate) const fn is_infinite(&self) -> bool {
         matches!(self.magnitude, Magnitude::Infinite)
     }
 
@@ -74,7 +74,7 @@ impl LongDouble {
     ///
     /// # Errors
     /// `ERR increment would produce NaN or Infinity`.
-    pub fn plus(self, other: Self) -> Result<Self, CommandError> {
+    pub(crate) fn plus(self, other: Self) -> Result<Self, CommandError> {
         let sum = match (self.magnitude, other.magnitude) {
             (Magnitude::Infinite, _) | (_, Magnitude::Infinite) => None,
             (Magnitude::Zero, Magnitude::Zero) => {

@@ -4,29 +4,29 @@
 //! committer against the newest state. Neither knows which: the transaction does. Session commands (connection,
 //! transactions, server) are carried out by the session itself.
 
-pub mod budget;
+pub(crate) mod budget;
 mod client;
-pub mod connection;
-pub mod databases;
+pub(crate) mod connection;
+pub(crate) mod databases;
 mod describe;
-pub mod expiry;
-pub mod glob;
-pub mod hashes;
-pub mod keys;
+pub(crate) mod expiry;
+pub(crate) mod glob;
+pub(crate) mod hashes;
+pub(crate) mod keys;
 mod lcs;
-pub mod long_double;
-pub mod object;
-pub mod parse;
-pub mod scan;
+pub(crate) mod long_double;
+pub(crate) mod object;
+pub(crate) mod parse;
+pub(crate) mod scan;
 #[cfg(test)]
 mod scan_tests;
-pub mod server;
-pub mod strings;
-pub mod subcommands;
-pub mod table;
+pub(crate) mod server;
+pub(crate) mod strings;
+pub(crate) mod subcommands;
+pub(crate) mod table;
 #[cfg(test)]
 mod tests;
-pub mod transactions;
+pub(crate) mod transactions;
 mod usage;
 
 use bytes::Bytes;
@@ -35,14 +35,14 @@ use crate::keyspace::Txn;
 use crate::reply::{CommandResult, Reply};
 
 /// The arguments of a command, its name first.
-pub type Args = [Bytes];
+pub(crate) type Args = [Bytes];
 
 /// A function that carries out a data command.
-pub type DataFn = fn(&mut Txn<'_>, &Args) -> CommandResult;
+pub(crate) type DataFn = fn(&mut Txn<'_>, &Args) -> CommandResult;
 
 /// Who carries a command out.
 #[derive(Clone, Copy, Debug)]
-pub enum Run {
+pub(crate) enum Run {
     /// The session, against what is durable; must change nothing.
     Read(DataFn),
     /// The committer, against the newest state. Checks everything before it changes anything.
@@ -54,7 +54,7 @@ pub enum Run {
 /// Where a command's keys stand among its arguments, as `COMMAND INFO` tells it: positions count the name as 0, a
 /// negative last position counts from the end, a step of 0 means "no keys".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeyPositions {
+pub(crate) struct KeyPositions {
     /// The first key's position.
     pub first: i32,
     /// The last key's position.
@@ -65,16 +65,16 @@ pub struct KeyPositions {
 
 impl KeyPositions {
     /// No keys.
-    pub const NONE: Self = Self { first: 0, last: 0, step: 0 };
+    pub(crate) const NONE: Self = Self { first: 0, last: 0, step: 0 };
     /// One key, the first argument.
-    pub const FIRST: Self = Self { first: 1, last: 1, step: 1 };
+    pub(crate) const FIRST: Self = Self { first: 1, last: 1, step: 1 };
     /// Every argument is a key.
-    pub const ALL: Self = Self { first: 1, last: -1, step: 1 };
+    pub(crate) const ALL: Self = Self { first: 1, last: -1, step: 1 };
 }
 
 /// One command.
 #[derive(Debug)]
-pub struct CommandSpec {
+pub(crate) struct CommandSpec {
     /// Its name, in lower case; a subcommand's container is not part of it.
     pub name: &'static str,
     /// How many arguments it takes, its name included; negative: at least as many.
@@ -97,20 +97,20 @@ pub struct CommandSpec {
 }
 
 /// Every data command, by file.
-pub const DATA_COMMANDS: &[&[CommandSpec]] =
+pub(crate) const DATA_COMMANDS: &[&[CommandSpec]] =
     &[databases::SPECS, expiry::SPECS, hashes::SPECS, keys::SPECS, object::SPECS, scan::SPECS, strings::SPECS];
 
 impl CommandSpec {
     /// Whether this many arguments, the name included, fit the command.
     #[must_use]
-    pub fn accepts(&self, argument_count: usize) -> bool {
+    pub(crate) fn accepts(&self, argument_count: usize) -> bool {
         let Ok(count) = i32::try_from(argument_count) else { return false };
         if self.arity >= 0 { count == self.arity } else { count >= -self.arity }
     }
 
     /// Whether the committer carries it out.
     #[must_use]
-    pub const fn is_write(&self) -> bool {
+    pub(crate) const fn is_write(&self) -> bool {
         matches!(self.run, Run::Write(_))
     }
 }

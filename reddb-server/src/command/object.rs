@@ -95,7 +95,7 @@ fn object(txn: &mut Txn<'_>, args: &Args) -> CommandResult {
 }
 
 /// The commands of this file.
-pub const SPECS: &[CommandSpec] = &[CommandSpec {
+pub(crate) const SPECS: &[CommandSpec] = &[CommandSpec {
     name: "object",
     arity: -2,
     flags: &[],

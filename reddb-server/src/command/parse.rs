@@ -13,7 +13,7 @@ const INTEGER_CHARS_MAX: usize = 20;
 
 /// The integer that these bytes spell, if they do.
 #[must_use]
-pub fn integer(text: &[u8]) -> Option<i64> {
+pub(crate) fn integer(text: &[u8]) -> Option<i64> {
     if text.len() > INTEGER_CHARS_MAX {
         return None;
     }
@@ -40,7 +40,7 @@ pub fn integer(text: &[u8]) -> Option<i64> {
 ///
 /// # Errors
 /// `ERR value is not an integer or out of range`.
-pub fn integer_argument(text: &[u8]) -> Result<i64, CommandError> {
+pub(crate) fn integer_argument(text: &[u8]) -> Result<i64, CommandError> {
     integer(text).ok_or(CommandError::NOT_AN_INTEGER)
 }
 
@@ -48,7 +48,7 @@ pub fn integer_argument(text: &[u8]) -> Result<i64, CommandError> {
 ///
 /// # Errors
 /// `ERR value is not an integer or out of range` where it is no integer, and another text where it is too big a one.
-pub fn small_integer_argument(text: &[u8]) -> Result<i32, CommandError> {
+pub(crate) fn small_integer_argument(text: &[u8]) -> Result<i32, CommandError> {
     i32::try_from(integer_argument(text)?)
         .map_err(|_| CommandError::fixed("ERR value is out of range, value must between -2147483648 and 2147483647"))
 }
@@ -57,7 +57,7 @@ pub fn small_integer_argument(text: &[u8]) -> Result<i32, CommandError> {
 ///
 /// # Errors
 /// As [`small_integer_argument`], and `ERR DB index is out of range`.
-pub fn database_argument(text: &[u8]) -> Result<u32, CommandError> {
+pub(crate) fn database_argument(text: &[u8]) -> Result<u32, CommandError> {
     database_number(small_integer_argument(text)?)
 }
 
@@ -65,13 +65,13 @@ pub fn database_argument(text: &[u8]) -> Result<u32, CommandError> {
 ///
 /// # Errors
 /// `ERR DB index is out of range`.
-pub fn database_number(number: i32) -> Result<u32, CommandError> {
+pub(crate) fn database_number(number: i32) -> Result<u32, CommandError> {
     u32::try_from(number).ok().filter(|&db| db < DATABASE_COUNT).ok_or(CommandError::DB_OUT_OF_RANGE)
 }
 
 /// Whether an argument is this option; `name` in upper or lower case, as the argument may be.
 #[must_use]
-pub fn is_option(argument: &Bytes, name: &str) -> bool {
+pub(crate) fn is_option(argument: &Bytes, name: &str) -> bool {
     argument.eq_ignore_ascii_case(name.as_bytes())
 }
 
@@ -79,7 +79,7 @@ pub fn is_option(argument: &Bytes, name: &str) -> bool {
 ///
 /// # Errors
 /// `ERR invalid cursor`.
-pub fn cursor_argument(text: &[u8]) -> Result<u64, CommandError> {
+pub(crate) fn cursor_argument(text: &[u8]) -> Result<u64, CommandError> {
     let digits = text.strip_prefix(b"+").unwrap_or(text);
     let cursor = match digits {
         // Nothing at all reads as zero; a sign alone is no number.

@@ -183,7 +183,7 @@ const READ: CommandSpec = CommandSpec {
 };
 
 /// The commands of this file, but for `HSCAN`.
-pub const SPECS: &[CommandSpec] = &[
+pub(crate) const SPECS: &[CommandSpec] = &[
     CommandSpec { name: "keys", summary: "Gives all keys of a pattern's form", run: Run::Read(keys), ..READ },
     CommandSpec { name: "randomkey", arity: 1, summary: "Gives a random key", run: Run::Read(randomkey), ..READ },
     CommandSpec {

@@ -15,7 +15,7 @@ use crate::session::{Answer, Later, Session};
 const ADMIN: &[&str] = &["admin", "noscript", "no_async_loading"];
 
 /// The commands of this file.
-pub const COMMANDS: &[SessionCommand] = &[
+pub(crate) const COMMANDS: &[SessionCommand] = &[
     command(
         ("command", -1, &["loading", "stale"]),
         ("server", "2.8.13", "Describes all commands"),

@@ -359,7 +359,7 @@ const PAIRS: KeyPositions = KeyPositions { first: 1, last: -1, step: 2 };
 const SLOW_WRITE: &[&str] = &["write", "denyoom"];
 
 /// The commands of this file.
-pub const SPECS: &[CommandSpec] = &[
+pub(crate) const SPECS: &[CommandSpec] = &[
     CommandSpec {
         name: "append",
         since: "2.0.0",

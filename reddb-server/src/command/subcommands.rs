@@ -4,7 +4,7 @@ use super::KeyPositions;
 
 /// One subcommand.
 #[derive(Debug)]
-pub struct SubcommandSpec {
+pub(crate) struct SubcommandSpec {
     /// The command that contains it, in lower case.
     pub container: &'static str,
     /// Its name, in lower case.
@@ -42,7 +42,7 @@ const fn object(name: &'static str, since: &'static str, summary: &'static str) 
 }
 
 /// Every subcommand.
-pub const SUBCOMMANDS: &[SubcommandSpec] = &[
+pub(crate) const SUBCOMMANDS: &[SubcommandSpec] = &[
     spec("client", "caching", 3, OPEN, "6.0.0", "Tells whether the next command's keys are tracked"),
     spec("client", "getname", 2, OPEN, "2.6.9", "Gives the connection's name"),
     spec("client", "getredir", 2, OPEN, "6.0.0", "Gives the connection that invalidations are redirected to"),

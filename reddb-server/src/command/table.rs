@@ -13,7 +13,7 @@ use crate::session::{Answer, Session};
 
 /// When a session command may run, among the commands of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum When {
+pub(crate) enum When {
     /// At once: it neither looks at the data nor changes how earlier answers are written.
     Now,
     /// When everything before it is durable and answered.
@@ -21,11 +21,11 @@ pub enum When {
 }
 
 /// A function that carries out a session command.
-pub type SessionFn = fn(&mut Session, &Args) -> Result<Answer, CommandError>;
+pub(crate) type SessionFn = fn(&mut Session, &Args) -> Result<Answer, CommandError>;
 
 /// A command that the session carries out.
 #[derive(Debug)]
-pub struct SessionCommand {
+pub(crate) struct SessionCommand {
     /// Its table entry.
     pub spec: CommandSpec,
     /// When it may run.
@@ -35,7 +35,7 @@ pub struct SessionCommand {
 }
 
 /// A command of the table.
-pub struct TableEntry {
+pub(crate) struct TableEntry {
     /// What it is.
     pub spec: &'static CommandSpec,
     /// What the session does, where it carries the command out.
@@ -60,7 +60,7 @@ impl fmt::Debug for TableEntry {
 
 /// A command that was found, with arguments that fit it.
 #[derive(Clone, Copy, Debug)]
-pub struct Resolved {
+pub(crate) struct Resolved {
     /// The command.
     pub entry: &'static TableEntry,
     /// Where it, or its subcommand, is counted.
@@ -69,7 +69,7 @@ pub struct Resolved {
 
 /// A command that was not found, or whose arguments do not fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejected {
+pub(crate) struct Rejected {
     /// The answer.
     pub error: CommandError,
     /// Where it is counted, if there is such a command.
@@ -118,19 +118,19 @@ impl Table {
 
 /// All commands.
 #[must_use]
-pub fn entries() -> &'static [TableEntry] {
+pub(crate) fn entries() -> &'static [TableEntry] {
     &TABLE.entries
 }
 
 /// How many commands and subcommands are counted apart.
 #[must_use]
-pub fn counter_count() -> usize {
+pub(crate) fn counter_count() -> usize {
     TABLE.counter_names.len()
 }
 
 /// The command, or `command|subcommand`, that a counter belongs to.
 #[must_use]
-pub fn counter_name(counter: usize) -> Option<&'static str> {
+pub(crate) fn counter_name(counter: usize) -> Option<&'static str> {
     TABLE.counter_names.get(counter).map(String::as_str)
 }
 
@@ -139,7 +139,7 @@ const NAME_BYTES_MAX: usize = 32;
 
 /// The command of this name, in any case.
 #[must_use]
-pub fn find(name: &[u8]) -> Option<&'static TableEntry> {
+pub(crate) fn find(name: &[u8]) -> Option<&'static TableEntry> {
     let mut lower = [0u8; NAME_BYTES_MAX];
     let lower = lower.get_mut(..name.len())?;
     lower.copy_from_slice(name);
@@ -151,7 +151,7 @@ pub fn find(name: &[u8]) -> Option<&'static TableEntry> {
 impl TableEntry {
     /// The subcommand of this name, in any case, and where it is counted.
     #[must_use]
-    pub fn subcommand(&self, name: &[u8]) -> Option<(&'static SubcommandSpec, usize)> {
+    pub(crate) fn subcommand(&self, name: &[u8]) -> Option<(&'static SubcommandSpec, usize)> {
         self.subcommands.iter().find(|(subcommand, _)| name.eq_ignore_ascii_case(subcommand.name.as_bytes())).copied()
     }
 }
@@ -160,7 +160,7 @@ impl TableEntry {
 ///
 /// # Errors
 /// `ERR unknown command …`, `ERR unknown subcommand …`, `ERR wrong number of arguments …`.
-pub fn resolve(args: &[Bytes]) -> Result<Resolved, Rejected> {
+pub(crate) fn resolve(args: &[Bytes]) -> Result<Resolved, Rejected> {
     let name = args.first().map(|name| &name[..]).unwrap_or_default();
     let Some(entry) = find(name) else {
         return Err(Rejected { error: unknown_command(args), counter: None });

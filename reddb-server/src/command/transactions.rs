@@ -21,7 +21,7 @@ const WATCH: SessionCommand = command(
 );
 
 /// The commands of this file.
-pub const COMMANDS: &[SessionCommand] = &[
+pub(crate) const COMMANDS: &[SessionCommand] = &[
     command(("multi", 1, FAST), ("transactions", "1.2.0", "Begins a transaction"), When::Now, multi),
     command(
         ("exec", 1, &["noscript", "loading", "stale", "skip_slowlog"]),

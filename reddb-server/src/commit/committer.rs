@@ -38,7 +38,7 @@ enum Message {
 
 /// A promise about time: every record with a time at or below `complete_until_ms` is at or below `durable`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fence {
+pub(crate) struct Fence {
     /// The newest durable record.
     pub durable: TimedMark,
     /// The promise, in Unix milliseconds.
@@ -47,7 +47,7 @@ pub struct Fence {
 
 /// What the committer lets others see.
 #[derive(Debug)]
-pub struct Published {
+pub(crate) struct Published {
     timeline: TimelineId,
     durable: Mutex<TimedMark>,
     wal_bytes: AtomicU64,
@@ -59,38 +59,38 @@ pub struct Published {
 impl Published {
     /// The newest durable record, applied and visible.
     #[must_use]
-    pub fn durable(&self) -> TimedMark {
+    pub(crate) fn durable(&self) -> TimedMark {
         *self.durable.lock()
     }
 
     /// The newest durable record as a receipt.
     #[must_use]
-    pub fn receipt(&self) -> Receipt {
+    pub(crate) fn receipt(&self) -> Receipt {
         let mark = self.durable();
         Receipt { timeline: self.timeline, lsn: mark.lsn, chain: mark.chain }
     }
 
     /// The bytes of the local log.
     #[must_use]
-    pub fn wal_bytes(&self) -> u64 {
+    pub(crate) fn wal_bytes(&self) -> u64 {
         self.wal_bytes.load(Ordering::Relaxed)
     }
 
     /// Records committed since the start.
     #[must_use]
-    pub fn commits(&self) -> u64 {
+    pub(crate) fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
     }
 
     /// Syncs of the log since the start.
     #[must_use]
-    pub fn syncs(&self) -> u64 {
+    pub(crate) fn syncs(&self) -> u64 {
         self.syncs.load(Ordering::Relaxed)
     }
 
     /// Keys deleted since the start because they had expired.
     #[must_use]
-    pub fn expired_keys(&self) -> u64 {
+    pub(crate) fn expired_keys(&self) -> u64 {
         self.expired_keys.load(Ordering::Relaxed)
     }
 }

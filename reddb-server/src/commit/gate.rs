@@ -12,7 +12,7 @@ use crate::reply::CommandError;
 
 /// Why writes are refused, in the order in which reasons are named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Condition {
+pub(crate) enum Condition {
     /// The process is stopping.
     ShuttingDown,
     /// A write or sync of the log failed: nothing may be acknowledged any more.
@@ -30,7 +30,7 @@ pub enum Condition {
 impl Condition {
     /// The code under which tools know the condition.
     #[must_use]
-    pub const fn code(self) -> &'static str {
+    pub(crate) const fn code(self) -> &'static str {
         match self {
             Self::ShuttingDown => "shutting_down",
             Self::Poisoned => "poisoned",
@@ -44,11 +44,11 @@ impl Condition {
 
 /// Proof that a write was admitted.
 #[derive(Debug)]
-pub struct WritePermit(());
+pub(crate) struct WritePermit(());
 
 /// The gate of one database.
 #[derive(Debug, Default)]
-pub struct WriteGate {
+pub(crate) struct WriteGate {
     closed: AtomicBool,
     conditions: Mutex<BTreeMap<Condition, String>>,
 }
@@ -56,7 +56,7 @@ pub struct WriteGate {
 impl WriteGate {
     /// An open gate.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
@@ -64,7 +64,7 @@ impl WriteGate {
     ///
     /// # Errors
     /// `MISCONF` with the reason and what to do.
-    pub fn admit(&self) -> Result<WritePermit, CommandError> {
+    pub(crate) fn admit(&self) -> Result<WritePermit, CommandError> {
         if !self.closed.load(Ordering::Acquire) {
             return Ok(WritePermit(()));
         }
@@ -78,18 +78,18 @@ impl WriteGate {
 
     /// The condition that refuses writes, if one does, with its reason.
     #[must_use]
-    pub fn refusal(&self) -> Option<(Condition, String)> {
+    pub(crate) fn refusal(&self) -> Option<(Condition, String)> {
         self.conditions.lock().first_key_value().map(|(condition, reason)| (*condition, reason.clone()))
     }
 
     /// Whether the condition holds.
     #[must_use]
-    pub fn holds(&self, condition: Condition) -> bool {
+    pub(crate) fn holds(&self, condition: Condition) -> bool {
         self.conditions.lock().contains_key(&condition)
     }
 
     /// Sets a condition; the first reason given stays until it is cleared. Says whether it is new.
-    pub fn set(&self, condition: Condition, reason: impl FnOnce() -> String) -> bool {
+    pub(crate) fn set(&self, condition: Condition, reason: impl FnOnce() -> String) -> bool {
         let mut conditions = self.conditions.lock();
         if conditions.contains_key(&condition) {
             return false;
@@ -102,7 +102,7 @@ impl WriteGate {
     }
 
     /// Clears a condition. [`Condition::Poisoned`] and [`Condition::Fenced`] last as long as the process.
-    pub fn clear(&self, condition: Condition) {
+    pub(crate) fn clear(&self, condition: Condition) {
         if matches!(condition, Condition::Poisoned | Condition::Fenced) {
             return;
         }

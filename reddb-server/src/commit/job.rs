@@ -11,7 +11,7 @@ use crate::reply::Reply;
 
 /// A data command with its arguments, in a database. Its arity has been checked.
 #[derive(Clone, Debug)]
-pub struct Invocation {
+pub(crate) struct Invocation {
     /// The command.
     pub spec: &'static CommandSpec,
     /// Its arguments, its name first.
@@ -22,7 +22,7 @@ pub struct Invocation {
 
 /// A part of a transaction.
 #[derive(Clone, Debug)]
-pub enum TxnStep {
+pub(crate) enum TxnStep {
     /// A data command.
     Run(Invocation),
     /// A session command's answer, which takes its place among the others.
@@ -31,7 +31,7 @@ pub enum TxnStep {
 
 /// One thing to do. Each step gives one reply.
 #[derive(Clone, Debug)]
-pub enum Step {
+pub(crate) enum Step {
     /// A data command: a write, or a read that must see the writes before it in the same job.
     Run(Invocation),
     /// `EXEC`: all or nothing, one record. Replies with an array, or the null array where `watcher` was touched.
@@ -53,7 +53,7 @@ pub enum Step {
 /// Steps of one connection, carried out in order; the answers come together, when everything that they depend on is
 /// durable.
 #[derive(Clone, Debug, Default)]
-pub struct Job {
+pub(crate) struct Job {
     /// The steps.
     pub steps: Vec<Step>,
 }
@@ -71,7 +71,7 @@ pub struct Receipt {
 
 /// What came of a job.
 #[derive(Clone, Debug)]
-pub struct JobOutcome {
+pub(crate) struct JobOutcome {
     /// One reply a step, in order.
     pub replies: Vec<Reply>,
     /// The job's last commit, if it made one.
@@ -80,7 +80,7 @@ pub struct JobOutcome {
 
 /// One connection's watch: touched when a watched key changes or expires. Dropping the last handle ends the watch.
 #[derive(Debug)]
-pub struct Watcher {
+pub(crate) struct Watcher {
     touched: AtomicBool,
     /// The earliest expiry of a watched key, on the expiry clock.
     expires_at_ms: AtomicU64,
@@ -89,13 +89,13 @@ pub struct Watcher {
 impl Watcher {
     /// A watch on nothing.
     #[must_use]
-    pub fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self { touched: AtomicBool::new(false), expires_at_ms: AtomicU64::new(u64::MAX) })
     }
 
     /// Whether a watched key has changed.
     #[must_use]
-    pub fn is_touched(&self) -> bool {
+    pub(crate) fn is_touched(&self) -> bool {
         self.touched.load(Ordering::Acquire)
     }
 

@@ -20,7 +20,7 @@ pub(super) struct LogClock {
     "the wall clock says {wall_ms} ms, {ahead_ms} ms ahead of what the time passed explains (limit {jump_ms_max} ms): \
      correct the clock, or confirm it with POST /admin/confirm-clock"
 )]
-pub struct ClockJump {
+pub(super) struct ClockJump {
     /// What the wall clock says, in Unix milliseconds.
     pub wall_ms: u64,
     /// How far that is ahead.

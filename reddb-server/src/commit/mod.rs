@@ -2,17 +2,16 @@
 
 mod committer;
 mod core;
-pub mod gate;
+pub(crate) mod gate;
 mod job;
 mod log_clock;
 mod upkeep;
 mod watch;
 
 pub(crate) use committer::Committer;
-pub use committer::{Fence, Published};
 pub(crate) use core::CoreParts;
-pub use job::{Invocation, Job, JobOutcome, Receipt, Step, TxnStep, Watcher};
-pub use log_clock::ClockJump;
+pub use job::Receipt;
+pub(crate) use job::{Invocation, Job, JobOutcome, Step, TxnStep, Watcher};
 
 #[cfg(test)]
 mod tests;

@@ -10,34 +10,33 @@ use reddb_file::wal::{BatchError, RecoverError, WalError, WalReadError};
 use reddb_file::{Lsn, TimelineId};
 
 use crate::engine::EngineError;
+use crate::exit::Exit;
 use crate::keyspace::StateError;
 use crate::replay::ReplayError;
 
-/// What a process ends with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum ExitCode {
-    /// Done.
-    Ok = 0,
-    /// It works, but something wants attention.
-    Warning = 1,
-    /// It does not work.
-    Critical = 2,
-    /// The command was not understood.
-    Usage = 3,
-    /// The archive's store, or the server, cannot be reached.
-    Unreachable = 4,
-    /// Bytes are not what they were.
-    Integrity = 5,
-    /// Another process or another writer holds what is needed.
-    Held = 6,
-    /// The target cannot be restored.
-    NotReachable = 7,
+/// Why a database cannot be opened. Its text says what happened, where, and what to do; [`OpenError::exit`] says what a
+/// script should make of it.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct OpenError(Box<OpenFault>);
+
+impl OpenError {
+    /// What a process that cannot go on without the database ends with.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        self.0.exit()
+    }
 }
 
-/// Why a database cannot be opened.
+impl From<OpenFault> for OpenError {
+    fn from(fault: OpenFault) -> Self {
+        Self(Box::new(fault))
+    }
+}
+
+/// What is wrong with the directory, the log, the engine or the archive.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub(crate) enum OpenFault {
     /// Another process has the directory.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -110,18 +109,16 @@ pub enum OpenError {
         /// What happened and what to do.
         message: String,
         /// What a script should make of it.
-        exit: ExitCode,
+        exit: Exit,
     },
 }
 
-impl OpenError {
-    /// What a process that cannot go on without the database ends with.
-    #[must_use]
-    pub const fn exit_code(&self) -> ExitCode {
+impl OpenFault {
+    const fn exit(&self) -> Exit {
         match self {
-            Self::Lock(LockError::Held { .. }) => ExitCode::Held,
+            Self::Lock(LockError::Held { .. }) => Exit::Held,
             Self::Archive { exit, .. } => *exit,
-            Self::ForeignDirectory { .. } => ExitCode::Usage,
+            Self::ForeignDirectory { .. } => Exit::Usage,
             Self::Identity(_)
             | Self::Control(_)
             | Self::Recover(RecoverError::Corrupt(_))
@@ -130,15 +127,21 @@ impl OpenError {
             | Self::State(_)
             | Self::Replay(_)
             | Self::EngineNotOfThisLog { .. }
-            | Self::TimelineMismatch { .. } => ExitCode::Integrity,
-            _ => ExitCode::Critical,
+            | Self::TimelineMismatch { .. } => Exit::Integrity,
+            _ => Exit::Critical,
         }
     }
 }
 
-/// Why a database was not closed as it should be. Every acknowledged write is in the log all the same.
+/// Why a database was not closed as it should be. Every acknowledged write is in the log all the same, and the next start
+/// recovers from it.
 #[derive(Debug, thiserror::Error)]
-pub enum CloseError {
+#[error(transparent)]
+pub struct CloseError(#[from] CloseFault);
+
+/// What failed while closing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CloseFault {
     /// The committer had stopped on an internal error.
     #[error("the committer had stopped on an internal error; the next start recovers from the log")]
     Committer,

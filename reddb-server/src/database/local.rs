@@ -17,7 +17,7 @@ use reddb_file::{
     Chain, ClusterId, Epoch, Lsn, Mark, NodeId, RecordKind, TimedMark, TimelineId, TimelineRecord, layout,
 };
 
-use super::error::OpenError;
+use super::error::OpenFault;
 use crate::config::Config;
 use crate::engine::{AppliedMark, Engine, EngineConfig, FaultHook, LsmEngine};
 use crate::keyspace::layout::{TimelineState, decode_timeline, timeline_entry};
@@ -37,14 +37,14 @@ pub(super) struct Directory {
 
 impl Directory {
     /// Takes the directory, making it where there is none.
-    pub(super) fn open(vfs: Arc<dyn Vfs>, dir: &Path) -> Result<Self, OpenError> {
+    pub(super) fn open(vfs: Arc<dyn Vfs>, dir: &Path) -> Result<Self, OpenFault> {
         reddb_file::durable::create_dir_durable(&*vfs, dir)?;
         let lock = DirLock::acquire(&*vfs, dir, std::process::id())?;
         let identity = match Identity::read(&*vfs, dir) {
             Ok(identity) => identity,
             Err(IdentityError::Missing { .. }) => {
                 if !is_empty(&*vfs, dir)? {
-                    return Err(OpenError::ForeignDirectory { dir: dir.to_owned() });
+                    return Err(OpenFault::ForeignDirectory { dir: dir.to_owned() });
                 }
                 let identity =
                     Identity { cluster: ClusterId::from_bytes(random_id()), node: NodeId::from_bytes(random_id()) };
@@ -67,7 +67,7 @@ impl Directory {
 }
 
 /// Half-built things of a process that is gone; nobody else can be at work, since the lock is held.
-fn remove_staging(vfs: &dyn Vfs, dir: &Path) -> Result<(), OpenError> {
+fn remove_staging(vfs: &dyn Vfs, dir: &Path) -> Result<(), OpenFault> {
     let staging = layout::staging_dir(dir);
     if vfs.metadata(&staging)?.is_some() {
         vfs.remove_dir_all(&staging)?;
@@ -76,7 +76,7 @@ fn remove_staging(vfs: &dyn Vfs, dir: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn is_empty(vfs: &dyn Vfs, dir: &Path) -> Result<bool, OpenError> {
+fn is_empty(vfs: &dyn Vfs, dir: &Path) -> Result<bool, OpenFault> {
     let ours = [layout::lock_path(dir), reddb_file::durable::temporary_path(&layout::identity_path(dir))];
     let foreign = vfs.list(dir)?.into_iter().find(|entry| !ours.contains(&dir.join(&entry.name)));
     Ok(foreign.is_none_or(|entry| entry.name == "lost+found"))
@@ -105,7 +105,7 @@ pub(super) struct Recovered {
 }
 
 /// Recovers the log and brings the engine up to its end.
-pub(super) fn recover_log(directory: &Directory, config: &Config, on_fault: FaultHook) -> Result<Recovered, OpenError> {
+pub(super) fn recover_log(directory: &Directory, config: &Config, on_fault: FaultHook) -> Result<Recovered, OpenFault> {
     let Directory { vfs, identity, control, .. } = directory;
     let options = PoolOptions {
         segment_bytes: config.wal_segment_bytes_fitting(),
@@ -134,10 +134,10 @@ fn replay(
     config: &Config,
     log: &RecoveredLog,
     engine: &Arc<LsmEngine>,
-) -> Result<(), OpenError> {
+) -> Result<(), OpenFault> {
     let end = log.end();
     let applied = engine.applied();
-    let foreign = || OpenError::EngineNotOfThisLog { engine: applied.lsn, log: end.lsn };
+    let foreign = || OpenFault::EngineNotOfThisLog { engine: applied.lsn, log: end.lsn };
     if applied.lsn > end.lsn || (applied.lsn == end.lsn && applied.chain != end.chain) {
         return Err(foreign());
     }
@@ -172,7 +172,7 @@ fn replay(
 }
 
 /// What the engine says about its timeline; `None` before the first record.
-pub(super) fn engine_timeline(engine: &Arc<dyn Engine>) -> Result<Option<TimelineState>, OpenError> {
+pub(super) fn engine_timeline(engine: &Arc<dyn Engine>) -> Result<Option<TimelineState>, OpenFault> {
     let state = SnapshotState::newest(engine);
     let value = state.get(&timeline_entry())?;
     Ok(value.map(|value| decode_timeline(&value)).transpose().map_err(crate::keyspace::StateError::from)?)
@@ -184,7 +184,7 @@ pub(super) fn begin_timeline(
     engine: &dyn Engine,
     record: &TimelineRecord,
     wall_ms: u64,
-) -> Result<(), OpenError> {
+) -> Result<(), OpenFault> {
     let before = wal.last();
     let mut batch = BatchBuilder::new(before);
     let payload = record.encode().map_err(|source| crate::replay::ReplayError::Timeline { lsn: before.lsn, source })?;

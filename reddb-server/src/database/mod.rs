@@ -27,7 +27,8 @@ pub(crate) use self::archive::store_settings;
 pub use self::archive::{BackupSummary, MarkSummary};
 pub(crate) use self::bridge::{ENGINE_FORMAT_VERSION, ENGINE_NAME};
 pub use self::embedded::Connection;
-pub use self::error::{CloseError, ExitCode, OpenError};
+use self::error::CloseFault;
+pub use self::error::{CloseError, OpenError};
 use self::janitor::Janitor;
 use crate::clock::Clock;
 use crate::command::{CommandSpec, Run};
@@ -69,18 +70,18 @@ impl Database {
     /// # Errors
     /// Any [`OpenError`]; the directory is then as it was, apart from what recovery may safely repeat.
     pub async fn open(config: Config) -> Result<Self, OpenError> {
-        open::open(config, Arc::new(crate::clock::SystemClock::new())).await
+        Ok(open::open(config, Arc::new(crate::clock::SystemClock::new())).await?)
     }
 
     /// Carries out a job in the committer. The receiver gives an error where the process is stopping.
     #[must_use]
-    pub fn submit(&self, job: Job) -> oneshot::Receiver<JobOutcome> {
+    pub(crate) fn submit(&self, job: Job) -> oneshot::Receiver<JobOutcome> {
         self.inner.committer.submit(job)
     }
 
     /// Carries out a reading command against the newest durable state. May wait for the disk.
     #[must_use]
-    pub fn read(&self, invocation: &Invocation) -> Reply {
+    pub(crate) fn read(&self, invocation: &Invocation) -> Reply {
         let Run::Read(run) = invocation.spec.run else {
             return Reply::Error(CommandError::new(format!("ERR '{}' is not a reading command", invocation.spec.name)));
         };
@@ -94,7 +95,7 @@ impl Database {
 
     /// Pulls what a command will read into memory, so that the committer need not wait for the disk. A failure here is
     /// met again, and reported, where the command runs.
-    pub fn warm(&self, invocation: &Invocation) {
+    pub(crate) fn warm(&self, invocation: &Invocation) {
         drop(self.try_warm(invocation));
     }
 
@@ -131,21 +132,15 @@ impl Database {
         Ok((state.lsn(), digest::digest(&state)?))
     }
 
-    /// What commands share beside the data.
-    #[must_use]
-    pub fn env(&self) -> &Env {
-        &self.inner.env
-    }
-
     /// The settings it was opened with.
     #[must_use]
-    pub fn config(&self) -> &Config {
+    pub(crate) fn config(&self) -> &Config {
         &self.inner.config
     }
 
     /// The wall clock, in Unix milliseconds.
     #[must_use]
-    pub fn wall_ms(&self) -> u64 {
+    pub(crate) fn wall_ms(&self) -> u64 {
         self.inner.clock.wall_ms()
     }
 
@@ -167,7 +162,7 @@ impl Database {
 
     /// When the newest snapshot was published, in Unix seconds; the time of opening before there is one.
     #[must_use]
-    pub fn last_save_unix_s(&self) -> u64 {
+    pub(crate) fn last_save_unix_s(&self) -> u64 {
         self.inner.archive.last_save_ms() / 1000
     }
 
@@ -179,7 +174,7 @@ impl Database {
 
     /// Why writes are refused now, if they are: a code and a sentence.
     #[must_use]
-    pub fn refusal(&self) -> Option<(&'static str, String)> {
+    pub(crate) fn refusal(&self) -> Option<(&'static str, String)> {
         self.inner.gate.refusal().map(|(condition, reason)| (condition.code(), reason))
     }
 
@@ -187,7 +182,7 @@ impl Database {
     ///
     /// # Errors
     /// Where the system does not say.
-    pub fn disk_free_bytes(&self) -> std::io::Result<u64> {
+    pub(crate) fn disk_free_bytes(&self) -> std::io::Result<u64> {
         janitor::free_bytes(&self.inner.config.dir)
     }
 
@@ -237,13 +232,13 @@ impl Database {
         let inner = self.inner;
         inner.gate.set(Condition::ShuttingDown, || "the server is stopping".to_owned());
         inner.archive.stop(ship_timeout).await;
-        let stop = move || -> Result<(), CloseError> {
+        let stop = move || -> Result<(), CloseFault> {
             inner.janitor.stop();
-            let end = inner.committer.stop().ok_or(CloseError::Committer)?;
+            let end = inner.committer.stop().ok_or(CloseFault::Committer)?;
             let poisoned = inner.gate.holds(Condition::Poisoned);
             let closed = inner.engine.close();
             if poisoned {
-                return Err(CloseError::Poisoned);
+                return Err(CloseFault::Poisoned);
             }
             closed?;
             janitor::write_marks(&inner.control, end, inner.engine.as_ref())?;
@@ -255,12 +250,12 @@ impl Database {
             inner.lock.lock().take();
             Ok(())
         };
-        tokio::task::spawn_blocking(stop).await.map_err(|_| CloseError::Committer)?
+        Ok(tokio::task::spawn_blocking(stop).await.map_err(|_| CloseFault::Committer)??)
     }
 
     /// The data directory.
     #[must_use]
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.inner.config.dir
     }
 }

@@ -16,7 +16,7 @@ use reddb_file::{Lsn, TimelineRecord};
 
 use super::archive::{Archive, ArchiveParts, Begun, ClaimState, Claimed, Claiming, claim_at_start};
 use super::bridge::{Checkpoints, Log, LogPlace, Past};
-use super::error::OpenError;
+use super::error::OpenFault;
 use super::janitor::{Duties, Janitor};
 use super::local::{
     Directory, Recovered, begin_timeline, engine_timeline, random_id, random_salt, recover_log,
@@ -30,7 +30,7 @@ use crate::config::Config;
 use crate::engine::{Engine, FaultHook};
 use crate::keyspace::Env;
 
-pub(super) async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Database, OpenError> {
+pub(super) async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Database, OpenFault> {
     let gate = Arc::new(WriteGate::new());
     let config_for_disk = config.clone();
     let hook = fault_hook(&gate);
@@ -113,7 +113,7 @@ fn start_log(
     directory: &mut Directory,
     recovered: &Recovered,
     start: &Start<'_>,
-) -> Result<WalWriter, OpenError> {
+) -> Result<WalWriter, OpenFault> {
     let end = recovered.log.end();
     let before = directory.control.state().clone();
     let mut state = ControlState { shutdown: Shutdown::Unclean, epoch: start.claimed.epoch, ..before };
@@ -160,14 +160,14 @@ fn run(
     gate: Arc<WriteGate>,
     started: Started,
     place: LogPlace,
-) -> Result<Database, OpenError> {
+) -> Result<Database, OpenFault> {
     let Started { directory, recovered, claimed, wal } = started;
     let Directory { vfs: _, lock, identity, control } = directory;
     let engine: Arc<dyn Engine> = recovered.engine;
     let timeline = control.state().timeline;
     let on_engine = engine_timeline(&engine)?;
     let Some(state) = on_engine.filter(|state| state.timeline == timeline) else {
-        return Err(OpenError::TimelineMismatch { engine: on_engine.map(|state| state.timeline), control: timeline });
+        return Err(OpenFault::TimelineMismatch { engine: on_engine.map(|state| state.timeline), control: timeline });
     };
     let seed = u64::from_le_bytes(*random_id().first_chunk().unwrap_or(&[0; 8]));
     let env = Arc::new(Env::new(state.clock_offset_ms, seed));
@@ -188,7 +188,7 @@ fn run(
         wal_local_bytes_max: config.wal_local_bytes_max,
     };
     let committer = Committer::start(parts, Arc::clone(&env), Arc::clone(&clock))
-        .map_err(|source| OpenError::System { what: "cannot start the committer's thread", source })?;
+        .map_err(|source| OpenFault::System { what: "cannot start the committer's thread", source })?;
     let committer = Arc::new(committer);
     let janitor = Janitor::start(Duties {
         dir: config.dir.clone(),
@@ -200,7 +200,7 @@ fn run(
         gate: Arc::clone(&gate),
         control: Arc::clone(&control),
     })
-    .map_err(|source| OpenError::System { what: "cannot start the janitor's thread", source })?;
+    .map_err(|source| OpenFault::System { what: "cannot start the janitor's thread", source })?;
     let place = LogPlace { timeline, ..place };
     let log = Arc::new(Log::new(place, Arc::clone(&committer), Arc::clone(&control)));
     let checkpoints = Arc::new(Checkpoints { engine: Arc::clone(&engine) });
@@ -240,11 +240,11 @@ fn fault_hook(gate: &Arc<WriteGate>) -> FaultHook {
 }
 
 async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
-) -> Result<T, OpenError> {
+    work: impl FnOnce() -> Result<T, OpenFault> + Send + 'static,
+) -> Result<T, OpenFault> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(error) => Err(OpenError::System {
+        Err(error) => Err(OpenFault::System {
             what: "opening stopped on an internal error",
             source: std::io::Error::other(error),
         }),

@@ -3,6 +3,7 @@
 use super::*;
 use crate::command::{Args, KeyPositions};
 use crate::commit::Step;
+use crate::exit::Exit;
 use crate::reply::CommandResult;
 
 fn put(txn: &mut Txn<'_>, args: &Args) -> CommandResult {
@@ -83,7 +84,7 @@ async fn a_second_process_is_refused() {
     let (dir, archive) = (temp.path().join("data"), temp.path().join("archive"));
     let database = Database::open(config(&dir, &archive)).await.expect("opens");
     let error = Database::open(config(&dir, &archive)).await.err().expect("is refused");
-    assert_eq!(error.exit_code(), ExitCode::Held, "{error}");
+    assert_eq!(error.exit(), Exit::Held, "{error}");
     database.close(Duration::from_secs(5)).await.expect("closes");
 }
 
@@ -94,7 +95,7 @@ async fn a_directory_that_holds_something_else_is_refused() {
     std::fs::create_dir(&dir).expect("a directory");
     std::fs::write(dir.join("thesis.tex"), "years of work").expect("a file");
     let error = Database::open(config(&dir, &temp.path().join("archive"))).await.err().expect("is refused");
-    assert!(matches!(error, OpenError::ForeignDirectory { .. }), "{error}");
+    assert_eq!(error.exit(), Exit::Usage, "{error}");
     assert_eq!(std::fs::read_to_string(dir.join("thesis.tex")).expect("still there"), "years of work");
 }
 

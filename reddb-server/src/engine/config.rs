@@ -20,11 +20,11 @@ const TABLE_BYTES_MIN: u64 = 2 * 1024 * 1024;
 const TABLE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
 /// The memory below which an engine does not go: 4 MiB.
-pub const MEMORY_BYTES_MIN: u64 = 4 * 1024 * 1024;
+pub(crate) const MEMORY_BYTES_MIN: u64 = 4 * 1024 * 1024;
 
 /// The settings of an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EngineConfig {
+pub(crate) struct EngineConfig {
     /// The memory that the engine may use, in bytes. Default 256 MiB; less than [`MEMORY_BYTES_MIN`] counts as that much.
     pub memory_bytes: u64,
 }

@@ -42,7 +42,7 @@ const ROOM_POLL: Duration = Duration::from_millis(100);
 pub(super) type SpaceProbe = Box<dyn Fn(&Path) -> Result<u64, EngineError> + Send + Sync>;
 
 /// Told once, when the background fails.
-pub type FaultHook = Box<dyn Fn(&EngineFault) + Send + Sync>;
+pub(crate) type FaultHook = Box<dyn Fn(&EngineFault) + Send + Sync>;
 
 /// The shared state.
 pub(super) struct Core {
@@ -440,10 +440,6 @@ impl Core {
     }
 
     // ---- faults and the end ----
-
-    pub(super) fn fault(&self) -> Option<EngineFault> {
-        self.fault.get().cloned()
-    }
 
     /// Records a fault, and tells of it if it is the first.
     pub(super) fn fail(&self, fault: EngineFault) -> EngineFault {

@@ -37,32 +37,32 @@ use std::path::Path;
 use bytes::Bytes;
 use reddb_file::Lsn;
 
-pub use self::core::FaultHook;
-pub use config::{EngineConfig, MEMORY_BYTES_MIN};
-pub use error::{EngineError, EngineFault};
-pub use store::LsmEngine;
-pub use types::{
+pub(crate) use self::core::FaultHook;
+pub(crate) use config::EngineConfig;
+pub(crate) use error::{EngineError, EngineFault};
+pub(crate) use store::LsmEngine;
+pub(crate) use types::{
     AppliedMark, Checkpoint, CheckpointFile, EngineIter, EngineStats, EngineWrite, RangeDeletion, RecordWrites,
     Snapshot,
 };
 
 /// The longest key, in bytes.
-pub const KEY_BYTES_MAX: usize = 65_535;
+pub(crate) const KEY_BYTES_MAX: usize = 65_535;
 
 /// The largest value, in bytes.
-pub const VALUE_BYTES_MAX: usize = 512 * 1024 * 1024;
+pub(crate) const VALUE_BYTES_MAX: usize = 512 * 1024 * 1024;
 
 /// No key given to the engine begins with this byte: keys of the engine's own do.
-pub const RESERVED_KEY_BYTE: u8 = 0xFF;
+pub(crate) const RESERVED_KEY_BYTE: u8 = 0xFF;
 
 /// The highest LSN that an engine can hold: LSNs are shifted by 16 bits and must then fit in 63.
-pub const ENGINE_LSN_MAX: Lsn = Lsn::new((1 << 47) - 2);
+pub(crate) const ENGINE_LSN_MAX: Lsn = Lsn::new((1 << 47) - 2);
 
 /// A range of keys, in byte order.
-pub type KeyRange<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+pub(crate) type KeyRange<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
 /// An ordered map with versions, applied in LSN order by one thread and read by many.
-pub trait Engine: Send + Sync + 'static {
+pub(crate) trait Engine: Send + Sync + 'static {
     /// The value of `key` at LSN `at`, `None` where it has none.
     ///
     /// # Errors
@@ -94,22 +94,6 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// Meant for the length of a command: what is written meanwhile is kept in memory.
     fn snapshot(&self) -> Snapshot;
-
-    /// Keeps LSN `at` readable for as long as the returned value lives.
-    ///
-    /// # Errors
-    ///
-    /// [`EngineError::NotApplied`] or [`EngineError::SnapshotGone`].
-    fn snapshot_at(&self, at: Lsn) -> Result<Snapshot, EngineError>;
-
-    /// Pulls a key into the cache of hot values, so that a later read of it does not wait for the disk.
-    ///
-    /// # Errors
-    ///
-    /// Errors of the disk.
-    fn warm(&self, key: &[u8]) -> Result<(), EngineError> {
-        self.get_newest(key).map(|_| ())
-    }
 
     /// Applies one record's writes. Called by one thread, with increasing LSNs. Where one record writes a key twice, the
     /// last write wins. Waits while the background is too far behind.
@@ -156,9 +140,6 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// Errors of the disk, or [`EngineError::Faulted`].
     fn delete_range_step(&self, range: KeyRange<'_>, entries_max: usize) -> Result<RangeDeletion, EngineError>;
-
-    /// Why the background stopped, once it has. From then on every write and flush is refused.
-    fn fault(&self) -> Option<EngineFault>;
 
     /// Sizes and counts, for metrics.
     fn stats(&self) -> EngineStats;

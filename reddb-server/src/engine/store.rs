@@ -11,15 +11,15 @@ use super::background::{Background, Signals};
 use super::core::{Core, FaultHook, SpaceProbe};
 use super::files::free_bytes;
 use super::{
-    AppliedMark, Checkpoint, Engine, EngineConfig, EngineError, EngineFault, EngineIter, EngineStats, EngineWrite,
-    KeyRange, RangeDeletion, RecordWrites, Snapshot,
+    AppliedMark, Checkpoint, Engine, EngineConfig, EngineError, EngineIter, EngineStats, EngineWrite, KeyRange,
+    RangeDeletion, RecordWrites, Snapshot,
 };
 
 /// An [`Engine`] over a log-structured merge tree in one directory.
 ///
 /// Dropping it stops its threads without a flush: what was not flushed is in the log. [`Engine::close`] flushes.
 /// One process at a time may have a directory open; who opens it sees to that.
-pub struct LsmEngine {
+pub(crate) struct LsmEngine {
     core: Arc<Core>,
     background: Background,
 }
@@ -33,7 +33,7 @@ impl LsmEngine {
     /// # Errors
     ///
     /// [`EngineError::Corrupt`] where the directory does not hold a tree with its mark, and errors of the disk.
-    pub fn open(dir: &Path, config: EngineConfig, origin: Chain) -> Result<Self, EngineError> {
+    pub(crate) fn open(dir: &Path, config: EngineConfig, origin: Chain) -> Result<Self, EngineError> {
         Self::open_with(dir, config, origin, Box::new(|_| {}))
     }
 
@@ -42,7 +42,7 @@ impl LsmEngine {
     /// # Errors
     ///
     /// As [`open`](Self::open).
-    pub fn open_with(
+    pub(crate) fn open_with(
         dir: &Path,
         config: EngineConfig,
         origin: Chain,
@@ -79,10 +79,6 @@ impl Engine for LsmEngine {
         Snapshot::new(self.core.register_newest())
     }
 
-    fn snapshot_at(&self, at: Lsn) -> Result<Snapshot, EngineError> {
-        self.core.register(at).map(Snapshot::new)
-    }
-
     fn apply(&self, mark: AppliedMark, writes: &[EngineWrite]) -> Result<(), EngineError> {
         self.core.apply(mark, writes)
     }
@@ -109,10 +105,6 @@ impl Engine for LsmEngine {
 
     fn delete_range_step(&self, range: KeyRange<'_>, entries_max: usize) -> Result<RangeDeletion, EngineError> {
         self.core.delete_range_step(range, entries_max)
-    }
-
-    fn fault(&self) -> Option<EngineFault> {
-        self.core.fault()
     }
 
     fn stats(&self) -> EngineStats {

@@ -13,7 +13,7 @@ use super::snapshots::Registration;
 
 /// Which record the engine has applied: its position, the chain after it, and its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AppliedMark {
+pub(crate) struct AppliedMark {
     /// The record's position; [`Lsn::ZERO`] before the first.
     pub lsn: Lsn,
     /// The chain after the record.
@@ -24,7 +24,7 @@ pub struct AppliedMark {
 
 /// One write of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EngineWrite {
+pub(crate) enum EngineWrite {
     /// The key has this value from now on.
     Put {
         /// The key.
@@ -42,7 +42,7 @@ pub enum EngineWrite {
 impl EngineWrite {
     /// The key that is written.
     #[must_use]
-    pub fn key(&self) -> &Bytes {
+    pub(crate) fn key(&self) -> &Bytes {
         match self {
             Self::Put { key, .. } | Self::Delete { key } => key,
         }
@@ -51,7 +51,7 @@ impl EngineWrite {
 
 /// One record's writes, for [`apply_many`](super::Engine::apply_many).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordWrites {
+pub(crate) struct RecordWrites {
     /// The record.
     pub mark: AppliedMark,
     /// Its writes, in order; empty for a record that changes no key.
@@ -60,7 +60,7 @@ pub struct RecordWrites {
 
 /// Keeps one LSN readable while it lives. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     registration: Arc<Registration>,
 }
 
@@ -71,13 +71,13 @@ impl Snapshot {
 
     /// The LSN to read at.
     #[must_use]
-    pub fn lsn(&self) -> Lsn {
+    pub(crate) fn lsn(&self) -> Lsn {
         self.registration.lsn()
     }
 }
 
 /// Entries in key order; from the back in reverse order. After an error it ends.
-pub struct EngineIter {
+pub(crate) struct EngineIter {
     inner: Box<dyn DoubleEndedIterator<Item = Result<(Bytes, Bytes), EngineError>> + Send>,
     failed: bool,
 }
@@ -128,7 +128,7 @@ impl fmt::Debug for EngineIter {
 
 /// What a step of [`delete_range_step`](super::Engine::delete_range_step) did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RangeDeletion {
+pub(crate) enum RangeDeletion {
     /// The range has no entries left.
     Done {
         /// Entries removed by this step.
@@ -145,7 +145,7 @@ pub enum RangeDeletion {
 
 /// What a checkpoint holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Checkpoint {
+pub(crate) struct Checkpoint {
     /// The last record in it.
     pub mark: AppliedMark,
     /// Its files, in path order.
@@ -154,7 +154,7 @@ pub struct Checkpoint {
 
 /// One file of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct CheckpointFile {
+pub(crate) struct CheckpointFile {
     /// The path below the checkpoint's directory.
     pub path: PathBuf,
     /// Its size in bytes.
@@ -163,7 +163,7 @@ pub struct CheckpointFile {
 
 /// Sizes and counts of an engine, for metrics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EngineStats {
+pub(crate) struct EngineStats {
     /// Written but not yet flushed, in the memory they take (estimated).
     pub memtable_bytes: u64,
     /// Full memtables that wait to be flushed.

@@ -17,15 +17,15 @@ use bytes::Bytes;
 use reddb_wire::ObjectId;
 
 /// How many cursors are remembered.
-pub const CURSORS_MAX: usize = 65_536;
+pub(crate) const CURSORS_MAX: usize = 65_536;
 /// How many bytes of names the remembered cursors hold.
-pub const CURSOR_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(crate) const CURSOR_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Every cursor is below this.
-pub const CURSOR_END: u64 = 1 << 53;
+pub(crate) const CURSOR_END: u64 = 1 << 53;
 
 /// Where a scan stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ScanPlace {
+pub(crate) struct ScanPlace {
     /// Whose names are scanned: a key space, or a hash's object.
     pub names: ObjectId,
     /// The last name looked at.
@@ -40,7 +40,7 @@ struct Slot {
 
 /// The remembered cursors.
 #[derive(Debug, Default)]
-pub struct CursorTable {
+pub(crate) struct CursorTable {
     slots: HashMap<u64, Slot>,
     /// Cursors by when they were last used.
     by_use: BTreeMap<u64, u64>,
@@ -50,7 +50,7 @@ pub struct CursorTable {
 
 impl CursorTable {
     /// Remembers a place under a cursor made of `random`, any number.
-    pub fn remember(&mut self, place: ScanPlace, mut random: impl FnMut() -> u64) -> u64 {
+    pub(crate) fn remember(&mut self, place: ScanPlace, mut random: impl FnMut() -> u64) -> u64 {
         let cursor = loop {
             let cursor = random() % CURSOR_END;
             if cursor != 0 && !self.slots.contains_key(&cursor) {
@@ -67,7 +67,7 @@ impl CursorTable {
     }
 
     /// The place under a cursor, if it is remembered and one of these names. It stays remembered.
-    pub fn place(&mut self, cursor: u64, names: ObjectId) -> Option<Bytes> {
+    pub(crate) fn place(&mut self, cursor: u64, names: ObjectId) -> Option<Bytes> {
         let used = self.uses;
         let slot = self.slots.get_mut(&cursor)?;
         let before = std::mem::replace(&mut slot.used, used);
@@ -78,15 +78,9 @@ impl CursorTable {
     }
 
     /// How many cursors are remembered.
-    #[must_use]
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
         self.slots.len()
-    }
-
-    /// Whether none is remembered.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
     }
 
     fn next_use(&mut self, cursor: u64) -> u64 {

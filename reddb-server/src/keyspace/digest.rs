@@ -31,7 +31,7 @@ const TYPE_HASH: u8 = 2;
 ///
 /// # Errors
 /// Where the state cannot be read, or a hash does not have the number of fields it counts.
-pub fn digest(state: &dyn State) -> Result<[u8; 32], StateError> {
+pub(crate) fn digest(state: &dyn State) -> Result<[u8; 32], StateError> {
     let mut hash = Sha256::new();
     for db in 0..DATABASE_COUNT {
         let database = match state.get(&database_entry(db))? {

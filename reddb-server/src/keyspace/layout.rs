@@ -27,9 +27,9 @@ const TAG_EXPIRES: u8 = 0x80;
 const OBJECT: usize = ObjectId::BYTES;
 
 /// The first byte of garbage markers.
-pub const GARBAGE_PREFIX: u8 = b'G';
+pub(crate) const GARBAGE_PREFIX: u8 = b'G';
 /// The first byte of expiry hints.
-pub const EXPIRY_PREFIX: u8 = b'X';
+pub(crate) const EXPIRY_PREFIX: u8 = b'X';
 
 /// An engine entry that this program did not write.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,19 +57,19 @@ fn prefixed(prefix: u8, id: ObjectId, rest: &[u8]) -> Bytes {
 
 /// The entry of a key.
 #[must_use]
-pub fn key_entry(space: ObjectId, key: &[u8]) -> Bytes {
+pub(crate) fn key_entry(space: ObjectId, key: &[u8]) -> Bytes {
     prefixed(b'K', space, key)
 }
 
 /// The entry of a hash field.
 #[must_use]
-pub fn field_entry(object: ObjectId, field: &[u8]) -> Bytes {
+pub(crate) fn field_entry(object: ObjectId, field: &[u8]) -> Bytes {
     prefixed(b'F', object, field)
 }
 
 /// An entry's key to read by; a short one takes no allocation.
 #[derive(Debug)]
-pub enum EntryKey {
+pub(crate) enum EntryKey {
     /// One of at most [`EntryKey::SHORT`] bytes.
     Short {
         /// The key, padded.
@@ -83,17 +83,17 @@ pub enum EntryKey {
 
 impl EntryKey {
     /// How long a key can be without an allocation, in bytes.
-    pub const SHORT: usize = 96;
+    pub(crate) const SHORT: usize = 96;
 
     /// [`key_entry`].
     #[must_use]
-    pub fn key(space: ObjectId, key: &[u8]) -> Self {
+    pub(crate) fn key(space: ObjectId, key: &[u8]) -> Self {
         Self::prefixed(b'K', space, key)
     }
 
     /// [`field_entry`].
     #[must_use]
-    pub fn field(object: ObjectId, field: &[u8]) -> Self {
+    pub(crate) fn field(object: ObjectId, field: &[u8]) -> Self {
         Self::prefixed(b'F', object, field)
     }
 
@@ -123,7 +123,7 @@ impl std::ops::Deref for EntryKey {
 
 /// The end (exclusive) of all entries that start with `prefix`; such prefixes never consist of 0xff bytes alone.
 #[must_use]
-pub fn prefix_end(prefix: &[u8]) -> Bytes {
+pub(crate) fn prefix_end(prefix: &[u8]) -> Bytes {
     let mut end = prefix.to_vec();
     while let Some(last) = end.pop() {
         if let Some(next) = last.checked_add(1) {
@@ -136,32 +136,32 @@ pub fn prefix_end(prefix: &[u8]) -> Bytes {
 
 /// The key within a space, or the field within an object, of an entry built by [`key_entry`] or [`field_entry`].
 #[must_use]
-pub fn name_of(entry_key: &Bytes) -> Bytes {
+pub(crate) fn name_of(entry_key: &Bytes) -> Bytes {
     entry_key.slice((1 + OBJECT).min(entry_key.len())..)
 }
 
 /// The key of a database's entry, to read by.
 #[must_use]
-pub const fn database_key(db: u32) -> [u8; 5] {
+pub(crate) const fn database_key(db: u32) -> [u8; 5] {
     let [a, b, c, d] = db.to_be_bytes();
     [b'D', a, b, c, d]
 }
 
 /// The entry of a database.
 #[must_use]
-pub fn database_entry(db: u32) -> Bytes {
+pub(crate) fn database_entry(db: u32) -> Bytes {
     Bytes::copy_from_slice(&database_key(db))
 }
 
 /// The entry of the timeline.
 #[must_use]
-pub fn timeline_entry() -> Bytes {
+pub(crate) fn timeline_entry() -> Bytes {
     Bytes::from_static(b"T")
 }
 
 /// A hint that the key may expire at `expires_at_ms`.
 #[must_use]
-pub fn expiry_entry(expires_at_ms: u64, space: ObjectId, key: &[u8]) -> Bytes {
+pub(crate) fn expiry_entry(expires_at_ms: u64, space: ObjectId, key: &[u8]) -> Bytes {
     let mut entry = BytesMut::with_capacity(1 + 8 + OBJECT + key.len());
     entry.put_u8(EXPIRY_PREFIX);
     entry.put_u64(expires_at_ms);
@@ -174,7 +174,7 @@ pub fn expiry_entry(expires_at_ms: u64, space: ObjectId, key: &[u8]) -> Bytes {
 ///
 /// # Errors
 /// Where the entry is no expiry hint.
-pub fn decode_expiry_entry(entry: &Bytes) -> Result<(u64, ObjectId, Bytes), LayoutError> {
+pub(crate) fn decode_expiry_entry(entry: &Bytes) -> Result<(u64, ObjectId, Bytes), LayoutError> {
     let malformed = || LayoutError::new(entry, "too short for an expiry hint");
     let (when, rest) = entry.get(1..).and_then(|rest| rest.split_first_chunk::<8>()).ok_or_else(malformed)?;
     let (space, _) = rest.split_first_chunk::<OBJECT>().ok_or_else(malformed)?;
@@ -183,7 +183,7 @@ pub fn decode_expiry_entry(entry: &Bytes) -> Result<(u64, ObjectId, Bytes), Layo
 
 /// What a garbage marker marks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Garbage {
+pub(crate) enum Garbage {
     /// The fields of an object.
     Object(ObjectId),
     /// The keys of a space, and the objects they refer to.
@@ -192,7 +192,7 @@ pub enum Garbage {
 
 /// The marker of a piece of garbage.
 #[must_use]
-pub fn garbage_entry(garbage: Garbage) -> Bytes {
+pub(crate) fn garbage_entry(garbage: Garbage) -> Bytes {
     let (kind, id) = match garbage {
         Garbage::Object(id) => (1, id),
         Garbage::Space(id) => (2, id),
@@ -208,7 +208,7 @@ pub fn garbage_entry(garbage: Garbage) -> Bytes {
 ///
 /// # Errors
 /// Where the entry is no garbage marker.
-pub fn decode_garbage_entry(entry: &[u8]) -> Result<Garbage, LayoutError> {
+pub(crate) fn decode_garbage_entry(entry: &[u8]) -> Result<Garbage, LayoutError> {
     let error = |reason| LayoutError::new(entry, reason);
     let [GARBAGE_PREFIX, kind, id @ ..] = entry else { return Err(error("not a garbage marker")) };
     let id = <[u8; OBJECT]>::try_from(id).map_err(|_| error("a garbage marker of another length"))?;
@@ -221,7 +221,7 @@ pub fn decode_garbage_entry(entry: &[u8]) -> Result<Garbage, LayoutError> {
 
 /// One database: where its keys are and how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DatabaseState {
+pub(crate) struct DatabaseState {
     /// The key space.
     pub space: ObjectId,
     /// How many keys, expired ones that are not yet deleted among them.
@@ -233,14 +233,14 @@ pub struct DatabaseState {
 impl DatabaseState {
     /// What a database is before any record mentions it.
     #[must_use]
-    pub const fn initial(db: u32) -> Self {
+    pub(crate) const fn initial(db: u32) -> Self {
         Self { space: ObjectId::initial_space(db), key_count: 0, expiring_count: 0 }
     }
 }
 
 /// The value of a database's entry.
 #[must_use]
-pub fn encode_database(state: &DatabaseState) -> Bytes {
+pub(crate) fn encode_database(state: &DatabaseState) -> Bytes {
     let mut value = BytesMut::with_capacity(OBJECT + 16);
     value.put_slice(&state.space.to_bytes());
     value.put_u64_le(state.key_count);
@@ -252,7 +252,7 @@ pub fn encode_database(state: &DatabaseState) -> Bytes {
 ///
 /// # Errors
 /// Where the value has another length.
-pub fn decode_database(db: u32, value: &[u8]) -> Result<DatabaseState, LayoutError> {
+pub(crate) fn decode_database(db: u32, value: &[u8]) -> Result<DatabaseState, LayoutError> {
     let malformed = || LayoutError::new(&database_key(db), "a database entry of another length");
     let (space, rest) = value.split_first_chunk::<OBJECT>().ok_or_else(malformed)?;
     let (keys, rest) = rest.split_first_chunk::<8>().ok_or_else(malformed)?;
@@ -266,7 +266,7 @@ pub fn decode_database(db: u32, value: &[u8]) -> Result<DatabaseState, LayoutErr
 
 /// The timeline that the state is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimelineState {
+pub(crate) struct TimelineState {
     /// Its id.
     pub timeline: reddb_file::TimelineId,
     /// How far the expiry clock is behind the wall clock, in milliseconds.
@@ -275,7 +275,7 @@ pub struct TimelineState {
 
 /// The value of the timeline's entry.
 #[must_use]
-pub fn encode_timeline(state: &TimelineState) -> Bytes {
+pub(crate) fn encode_timeline(state: &TimelineState) -> Bytes {
     let mut value = BytesMut::with_capacity(12);
     value.put_u32_le(state.timeline.get());
     value.put_i64_le(state.clock_offset_ms);
@@ -286,7 +286,7 @@ pub fn encode_timeline(state: &TimelineState) -> Bytes {
 ///
 /// # Errors
 /// Where the value has another length.
-pub fn decode_timeline(value: &[u8]) -> Result<TimelineState, LayoutError> {
+pub(crate) fn decode_timeline(value: &[u8]) -> Result<TimelineState, LayoutError> {
     let malformed = || LayoutError::new(b"T", "a timeline entry of another length");
     let (id, rest) = value.split_first_chunk::<4>().ok_or_else(malformed)?;
     let offset = <[u8; 8]>::try_from(rest).map_err(|_| malformed())?;
@@ -310,7 +310,7 @@ fn entry_head(tag: u8, expires_at_ms: Option<u64>, body_bytes: usize) -> BytesMu
 
 /// The value of a string key's entry.
 #[must_use]
-pub fn encode_string(value: &[u8], expires_at_ms: Option<u64>) -> Bytes {
+pub(crate) fn encode_string(value: &[u8], expires_at_ms: Option<u64>) -> Bytes {
     let mut out = entry_head(TAG_STRING, expires_at_ms, value.len());
     out.put_slice(value);
     out.freeze()
@@ -318,7 +318,7 @@ pub fn encode_string(value: &[u8], expires_at_ms: Option<u64>) -> Bytes {
 
 /// The value of a hash key's entry.
 #[must_use]
-pub fn encode_hash(hash: &HashRef, expires_at_ms: Option<u64>) -> Bytes {
+pub(crate) fn encode_hash(hash: &HashRef, expires_at_ms: Option<u64>) -> Bytes {
     let mut out = entry_head(TAG_HASH, expires_at_ms, OBJECT + 8);
     out.put_slice(&hash.object.to_bytes());
     out.put_u64_le(hash.field_count);
@@ -327,7 +327,7 @@ pub fn encode_hash(hash: &HashRef, expires_at_ms: Option<u64>) -> Bytes {
 
 /// The value of a key's entry.
 #[must_use]
-pub fn encode_entry(entry: &Entry) -> Bytes {
+pub(crate) fn encode_entry(entry: &Entry) -> Bytes {
     match &entry.value {
         Value::String(value) => encode_string(value, entry.expires_at_ms),
         Value::Hash(hash) => encode_hash(hash, entry.expires_at_ms),
@@ -338,7 +338,7 @@ pub fn encode_entry(entry: &Entry) -> Bytes {
 ///
 /// # Errors
 /// Where the value is no key's.
-pub fn decode_entry(entry_key: &[u8], value: &Bytes) -> Result<Entry, LayoutError> {
+pub(crate) fn decode_entry(entry_key: &[u8], value: &Bytes) -> Result<Entry, LayoutError> {
     let error = |reason| LayoutError::new(entry_key, reason);
     let tag = *value.first().ok_or_else(|| error("an empty entry"))?;
     let (expires_at_ms, body) = if tag & TAG_EXPIRES == 0 {

@@ -14,14 +14,14 @@ use super::state::StateError;
 use super::txn::{Entry, HashRef};
 
 /// How many entries one change sets or removes at most.
-pub const WRITES_MAX: usize = 2;
+pub(crate) const WRITES_MAX: usize = 2;
 
 /// Calls `write` for every entry that `change` sets (`Some`) or removes (`None`), in order. `read` gives an entry as it
 /// is before the change; only [`Change::SetExpiry`] needs it.
 ///
 /// # Errors
 /// Where `read` fails, or the change does not fit what it gives.
-pub fn lower(
+pub(crate) fn lower(
     change: &Change<'_>,
     read: impl FnOnce(&[u8]) -> Result<Option<Bytes>, StateError>,
     mut write: impl FnMut(Bytes, Option<Bytes>),

@@ -6,21 +6,21 @@
 //! * [`Txn`] — one transaction's view: the engine at an LSN, below what the running batch has changed.
 //! * [`digest`] — the digest of the whole logical state.
 
-pub mod cursors;
-pub mod digest;
-pub mod env;
-pub mod layout;
-pub mod lower;
+pub(crate) mod cursors;
+pub(crate) mod digest;
+pub(crate) mod env;
+pub(crate) mod layout;
+pub(crate) mod lower;
 mod overlay;
-pub mod state;
+pub(crate) mod state;
 #[cfg(test)]
 pub(crate) mod tests;
 mod txn;
 
-pub use env::Env;
-pub use overlay::Overlay;
-pub use state::{SnapshotState, State, StateError};
-pub use txn::{Entry, FinishedTxn, HashRef, Names, Savepoint, Touched, Txn, TxnMode, Value};
+pub(crate) use env::Env;
+pub(crate) use overlay::Overlay;
+pub(crate) use state::{SnapshotState, State, StateError};
+pub(crate) use txn::{Entry, FinishedTxn, HashRef, Names, Touched, Txn, TxnMode, Value};
 
 /// How many databases there are.
-pub const DATABASE_COUNT: u32 = 16;
+pub(crate) const DATABASE_COUNT: u32 = 16;

@@ -7,41 +7,41 @@ use bytes::Bytes;
 
 /// Engine entries that are newer than the engine: a value, or `None` for "deleted".
 #[derive(Debug, Default)]
-pub struct Overlay {
+pub(crate) struct Overlay {
     entries: BTreeMap<Bytes, Option<Bytes>>,
 }
 
 impl Overlay {
     /// Nothing changed.
     #[must_use]
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { entries: BTreeMap::new() }
     }
 
     /// Whether nothing was changed.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     /// Forgets everything: the engine has caught up.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.entries.clear();
     }
 
     /// What the entry was changed to, or `None` where it was not changed.
     #[must_use]
-    pub fn get(&self, key: &[u8]) -> Option<&Option<Bytes>> {
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&Option<Bytes>> {
         self.entries.get(key)
     }
 
     /// Changes the entry and gives what it was changed to before.
-    pub fn set(&mut self, key: Bytes, value: Option<Bytes>) -> Option<Option<Bytes>> {
+    pub(crate) fn set(&mut self, key: Bytes, value: Option<Bytes>) -> Option<Option<Bytes>> {
         self.entries.insert(key, value)
     }
 
     /// Puts back what [`Overlay::set`] gave.
-    pub fn restore(&mut self, key: Bytes, before: Option<Option<Bytes>>) {
+    pub(crate) fn restore(&mut self, key: Bytes, before: Option<Option<Bytes>>) {
         match before {
             Some(value) => self.entries.insert(key, value),
             None => self.entries.remove(&key),
@@ -49,7 +49,7 @@ impl Overlay {
     }
 
     /// The changed entries of a range, in key order.
-    pub fn range(
+    pub(crate) fn range(
         &self,
         from: Bound<Bytes>,
         to: Bound<Bytes>,

@@ -11,13 +11,13 @@ use crate::engine::{Engine, EngineError, Snapshot};
 use crate::reply::CommandError;
 
 /// An engine entry.
-pub type StateEntry = (Bytes, Bytes);
+pub(crate) type StateEntry = (Bytes, Bytes);
 
 /// Entries in key order.
-pub type StateIter = Box<dyn Iterator<Item = Result<StateEntry, StateError>> + Send>;
+pub(crate) type StateIter = Box<dyn Iterator<Item = Result<StateEntry, StateError>> + Send>;
 
 /// The engine's entries as of one LSN.
-pub trait State: Send + Sync {
+pub(crate) trait State: Send + Sync {
     /// The entry's value.
     ///
     /// # Errors
@@ -35,7 +35,7 @@ pub trait State: Send + Sync {
 }
 
 /// An engine, read at an LSN that a snapshot keeps readable.
-pub struct SnapshotState {
+pub(crate) struct SnapshotState {
     engine: Arc<dyn Engine>,
     snapshot: Snapshot,
 }
@@ -43,13 +43,13 @@ pub struct SnapshotState {
 impl SnapshotState {
     /// The newest state that the engine has applied.
     #[must_use]
-    pub fn newest(engine: &Arc<dyn Engine>) -> Self {
+    pub(crate) fn newest(engine: &Arc<dyn Engine>) -> Self {
         Self { engine: Arc::clone(engine), snapshot: engine.snapshot() }
     }
 
     /// The LSN that is read.
     #[must_use]
-    pub fn lsn(&self) -> reddb_file::Lsn {
+    pub(crate) fn lsn(&self) -> reddb_file::Lsn {
         self.snapshot.lsn()
     }
 }

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use reddb_file::Lsn;
 use reddb_wire::{Change, KEY_BYTES_MAX, ObjectId, PayloadBuilder};
 
-pub use names::Names;
+pub(crate) use names::Names;
 
 use super::DATABASE_COUNT;
 use super::env::Env;
@@ -28,7 +28,7 @@ use crate::reply::CommandError;
 
 /// What a key holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
+pub(crate) enum Value {
     /// A string.
     String(Bytes),
     /// A hash, whose fields are read through the transaction.
@@ -37,7 +37,7 @@ pub enum Value {
 
 /// A hash: where its fields are and how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HashRef {
+pub(crate) struct HashRef {
     /// The object that holds the fields.
     pub object: ObjectId,
     /// How many fields there are; at least one.
@@ -46,7 +46,7 @@ pub struct HashRef {
 
 /// A key's value and expiry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// What it holds.
     pub value: Value,
     /// When it expires, in milliseconds of the expiry clock; `None` for never.
@@ -58,7 +58,7 @@ impl Entry {
     ///
     /// # Errors
     /// `WRONGTYPE` where it holds another type.
-    pub fn into_string(self) -> Result<Bytes, CommandError> {
+    pub(crate) fn into_string(self) -> Result<Bytes, CommandError> {
         match self.value {
             Value::String(value) => Ok(value),
             Value::Hash(_) => Err(CommandError::WRONG_TYPE),
@@ -69,7 +69,7 @@ impl Entry {
     ///
     /// # Errors
     /// `WRONGTYPE` where it holds another type.
-    pub const fn as_hash(&self) -> Result<HashRef, CommandError> {
+    pub(crate) const fn as_hash(&self) -> Result<HashRef, CommandError> {
         match self.value {
             Value::Hash(hash) => Ok(hash),
             Value::String(_) => Err(CommandError::WRONG_TYPE),
@@ -79,7 +79,7 @@ impl Entry {
 
 /// Whether a transaction may change anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TxnMode {
+pub(crate) enum TxnMode {
     /// It reads.
     Read,
     /// It becomes the record at this LSN, if it changes anything.
@@ -88,7 +88,7 @@ pub enum TxnMode {
 
 /// A key, or all keys of a database, that a transaction changed; what `WATCH` waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Touched {
+pub(crate) enum Touched {
     /// One key.
     Key(u32, Bytes),
     /// Every key of the database.
@@ -97,7 +97,7 @@ pub enum Touched {
 
 /// Where a transaction stood; see [`Txn::savepoint`].
 #[derive(Clone, Copy, Debug)]
-pub struct Savepoint {
+pub(crate) struct Savepoint {
     payload_bytes: usize,
     undo: usize,
     touched: usize,
@@ -107,7 +107,7 @@ pub struct Savepoint {
 
 /// What a transaction that changed something leaves: the record's payload and its meaning for the engine.
 #[derive(Debug)]
-pub struct FinishedTxn {
+pub(crate) struct FinishedTxn {
     /// The payload of its record.
     pub payload: Vec<u8>,
     /// The entries that it set or removed, each once.
@@ -123,7 +123,7 @@ struct Database {
 }
 
 /// One transaction.
-pub struct Txn<'a> {
+pub(crate) struct Txn<'a> {
     state: &'a dyn State,
     overlay: &'a mut Overlay,
     env: &'a Env,
@@ -140,7 +140,13 @@ pub struct Txn<'a> {
 impl<'a> Txn<'a> {
     /// A transaction over `state` and what `overlay` holds above it, at `now_ms` of the expiry clock, in database 0.
     #[must_use]
-    pub fn new(state: &'a dyn State, overlay: &'a mut Overlay, env: &'a Env, mode: TxnMode, now_ms: u64) -> Self {
+    pub(crate) fn new(
+        state: &'a dyn State,
+        overlay: &'a mut Overlay,
+        env: &'a Env,
+        mode: TxnMode,
+        now_ms: u64,
+    ) -> Self {
         Self {
             state,
             overlay,
@@ -158,13 +164,13 @@ impl<'a> Txn<'a> {
 
     /// The services that commands share: scan cursors, randomness, the clock's offset.
     #[must_use]
-    pub const fn env(&self) -> &'a Env {
+    pub(crate) const fn env(&self) -> &'a Env {
         self.env
     }
 
     /// The selected database.
     #[must_use]
-    pub const fn db(&self) -> u32 {
+    pub(crate) const fn db(&self) -> u32 {
         self.db
     }
 
@@ -172,7 +178,7 @@ impl<'a> Txn<'a> {
     ///
     /// # Errors
     /// `ERR DB index is out of range`.
-    pub const fn select(&mut self, db: u32) -> Result<(), CommandError> {
+    pub(crate) const fn select(&mut self, db: u32) -> Result<(), CommandError> {
         if db >= DATABASE_COUNT {
             return Err(CommandError::DB_OUT_OF_RANGE);
         }
@@ -182,7 +188,7 @@ impl<'a> Txn<'a> {
 
     /// The time on the expiry clock, in Unix milliseconds. Stored expiries are compared with this.
     #[must_use]
-    pub const fn now_ms(&self) -> u64 {
+    pub(crate) const fn now_ms(&self) -> u64 {
         self.now_ms
     }
 
@@ -190,7 +196,7 @@ impl<'a> Txn<'a> {
     ///
     /// # Errors
     /// Where the state cannot be read.
-    pub fn lookup(&mut self, key: &[u8]) -> Result<Option<Entry>, StateError> {
+    pub(crate) fn lookup(&mut self, key: &[u8]) -> Result<Option<Entry>, StateError> {
         self.lookup_in(self.db, key)
     }
 
@@ -198,7 +204,7 @@ impl<'a> Txn<'a> {
     ///
     /// # Errors
     /// Where the state cannot be read.
-    pub fn lookup_in(&mut self, db: u32, key: &[u8]) -> Result<Option<Entry>, StateError> {
+    pub(crate) fn lookup_in(&mut self, db: u32, key: &[u8]) -> Result<Option<Entry>, StateError> {
         let entry = self.lookup_raw(db, key)?;
         match entry {
             Some(entry) if self.is_expired(&entry) => {
@@ -215,7 +221,7 @@ impl<'a> Txn<'a> {
     ///
     /// # Errors
     /// `WRONGTYPE` where it holds another type; where the state cannot be read.
-    pub fn string(&mut self, key: &[u8]) -> Result<Option<Bytes>, CommandError> {
+    pub(crate) fn string(&mut self, key: &[u8]) -> Result<Option<Bytes>, CommandError> {
         self.lookup(key)?.map(Entry::into_string).transpose()
     }
 
@@ -223,7 +229,7 @@ impl<'a> Txn<'a> {
     ///
     /// # Errors
     /// `WRONGTYPE` where it holds another type; where the state cannot be read.
-    pub fn hash(&mut self, key: &[u8]) -> Result<Option<HashRef>, CommandError> {
+    pub(crate) fn hash(&mut self, key: &[u8]) -> Result<Option<HashRef>, CommandError> {
         self.lookup(key)?.map(|entry| entry.as_hash()).transpose()
     }
 
@@ -231,7 +237,12 @@ impl<'a> Txn<'a> {
     ///
     /// # Errors
     /// Where the key or the value is too long, or the state cannot be read.
-    pub fn put_string(&mut self, key: &[u8], value: &[u8], expires_at_ms: Option<u64>) -> Result<(), StateError> {
+    pub(crate) fn put_string(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        expires_at_ms: Option<u64>,
+    ) -> Result<(), StateError> {
         self.put_string_in(self.db, key, value, expires_at_ms)
     }
 
@@ -239,7 +250,7 @@ impl<'a> Txn<'a> {
     ///
     /// # Errors
     /// Where the key or the value is too long, or the state cannot be read.
-    pub fn put_string_in(
+    pub(crate) fn put_string_in(
         &mut self,
         db: u32,
         key: &[u8],
@@ -259,7 +270,7 @@ impl<'a> Txn<'a> {
     ///
     /// # Errors
     /// Where the state cannot be read.
-    pub fn set_expiry(&mut self, key: &[u8], expires_at_ms: Option<u64>) -> Result<(), StateError> {
+    pub(crate) fn set_expiry(&mut self, key: &[u8], expires_at_ms: Option<u64>) -> Result<(), StateError> {
         let db = self.db;
         let Some(before) = self.lookup_in(db, key)? else { return Ok(()) };
         let space = self.database(db)?.space;
@@ -271,7 +282,7 @@ impl<'a> Txn<'a> {
     ///
     /// # Errors
     /// Where the state cannot be read.
-    pub fn delete(&mut self, key: &[u8]) -> Result<bool, StateError> {
+    pub(crate) fn delete(&mut self, key: &[u8]) -> Result<bool, StateError> {
         self.delete_in(self.db, key)
     }
 
@@ -279,7 +290,7 @@ impl<'a> Txn<'a> {
     ///
     /// # Errors
     /// Where the state cannot be read.
-    pub fn delete_in(&mut self, db: u32, key: &[u8]) -> Result<bool, StateError> {
+    pub(crate) fn delete_in(&mut self, db: u32, key: &[u8]) -> Result<bool, StateError> {
         let Some(entry) = self.lookup_in(db, key)? else { return Ok(false) };
         self.remove_entry(db, key, &entry)?;
         Ok(true)
@@ -290,7 +301,7 @@ impl<'a> Txn<'a> {
     ///
     /// # Errors
     /// Where the target's name is too long, the copy of a hash is too large for one record, or the state cannot be read.
-    pub fn copy(&mut self, from: (u32, &[u8]), to: (u32, &[u8])) -> Result<bool, StateError> {
+    pub(crate) fn copy(&mut self, from: (u32, &[u8]), to: (u32, &[u8])) -> Result<bool, StateError> {
         let Some(entry) = self.lookup_in(from.0, from.1)? else { return Ok(false) };
         match &entry.value {
             Value::String(value) => self.put_string_in(to.0, to.1, value, entry.expires_at_ms)?,
@@ -304,7 +315,7 @@ impl<'a> Txn<'a> {
     ///
     /// # Errors
     /// Where the target's name is too long, or the state cannot be read.
-    pub fn rename(&mut self, from: (u32, &[u8]), to: (u32, &[u8])) -> Result<bool, StateError> {
+    pub(crate) fn rename(&mut self, from: (u32, &[u8]), to: (u32, &[u8])) -> Result<bool, StateError> {
         let Some(entry) = self.lookup_in(from.0, from.1)? else { return Ok(false) };
         self.delete_in(to.0, to.1)?;
         let source_space = self.database(from.0)?.space;
@@ -328,7 +339,7 @@ impl<'a> Txn<'a> {
     ///
     /// # Errors
     /// Where the state cannot be read.
-    pub fn database(&mut self, db: u32) -> Result<DatabaseState, StateError> {
+    pub(crate) fn database(&mut self, db: u32) -> Result<DatabaseState, StateError> {
         Ok(self.database_mut(db)?.state)
     }
 
@@ -336,7 +347,7 @@ impl<'a> Txn<'a> {
     ///
     /// # Errors
     /// Where the state cannot be read.
-    pub fn flush_database(&mut self, db: u32) -> Result<(), StateError> {
+    pub(crate) fn flush_database(&mut self, db: u32) -> Result<(), StateError> {
         let before = self.database(db)?;
         if before.key_count == 0 {
             return Ok(());
@@ -352,7 +363,7 @@ impl<'a> Txn<'a> {
     ///
     /// # Errors
     /// Where the state cannot be read.
-    pub fn swap_databases(&mut self, one: u32, other: u32) -> Result<(), StateError> {
+    pub(crate) fn swap_databases(&mut self, one: u32, other: u32) -> Result<(), StateError> {
         if one == other {
             return Ok(());
         }
@@ -365,7 +376,7 @@ impl<'a> Txn<'a> {
 
     /// Where the transaction stands now, for [`Txn::rollback`].
     #[must_use]
-    pub fn savepoint(&self) -> Savepoint {
+    pub(crate) fn savepoint(&self) -> Savepoint {
         Savepoint {
             payload_bytes: self.payload.len(),
             undo: self.undo.len(),
@@ -376,7 +387,7 @@ impl<'a> Txn<'a> {
     }
 
     /// Undoes everything since `savepoint`.
-    pub fn rollback(&mut self, savepoint: &Savepoint) {
+    pub(crate) fn rollback(&mut self, savepoint: &Savepoint) {
         while self.undo.len() > savepoint.undo {
             if let Some((key, before)) = self.undo.pop() {
                 self.overlay.restore(key, before);
@@ -392,7 +403,7 @@ impl<'a> Txn<'a> {
     ///
     /// # Errors
     /// Where the transaction is too large for a record; everything is then undone.
-    pub fn finish(mut self) -> Result<Option<FinishedTxn>, StateError> {
+    pub(crate) fn finish(mut self) -> Result<Option<FinishedTxn>, StateError> {
         let start = Savepoint {
             payload_bytes: 0,
             undo: 0,

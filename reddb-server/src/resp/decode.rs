@@ -20,7 +20,7 @@ use crate::reply::CommandError;
 
 /// How far a connection is trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trust {
+pub(crate) enum Trust {
     /// It has not authenticated, and has to.
     Stranger,
     /// It may send anything within the limits.
@@ -96,7 +96,7 @@ const SPANS_KEPT: usize = 64;
 
 /// Receives bytes, gives out commands.
 #[derive(Debug, Default)]
-pub struct Decoder {
+pub(crate) struct Decoder {
     buffer: BytesMut,
     state: State,
     spans: Vec<Span>,
@@ -105,18 +105,18 @@ pub struct Decoder {
 impl Decoder {
     /// A decoder that has received nothing.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Takes over received bytes.
-    pub fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
     /// Bytes received and not given out yet.
     #[must_use]
-    pub fn buffered_bytes(&self) -> usize {
+    pub(crate) fn buffered_bytes(&self) -> usize {
         self.buffer.len()
     }
 
@@ -124,7 +124,7 @@ impl Decoder {
     ///
     /// # Errors
     /// Where the bytes are no command: the connection has to be closed.
-    pub fn next_command(&mut self, trust: Trust) -> Result<Option<Vec<Bytes>>, ProtocolError> {
+    pub(crate) fn next_command(&mut self, trust: Trust) -> Result<Option<Vec<Bytes>>, ProtocolError> {
         loop {
             match self.state {
                 State::Start => match self.buffer.first() {

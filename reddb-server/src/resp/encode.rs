@@ -6,7 +6,7 @@ use crate::reply::Reply;
 
 /// A protocol version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Protocol {
+pub(crate) enum Protocol {
     /// What every connection begins with.
     #[default]
     Resp2,
@@ -17,7 +17,7 @@ pub enum Protocol {
 impl Protocol {
     /// Its number.
     #[must_use]
-    pub const fn number(self) -> i64 {
+    pub(crate) const fn number(self) -> i64 {
         match self {
             Self::Resp2 => 2,
             Self::Resp3 => 3,
@@ -26,7 +26,7 @@ impl Protocol {
 }
 
 /// Appends the answer. Types that RESP2 does not have are written as what Redis sends in their place.
-pub fn encode(reply: &Reply, protocol: Protocol, out: &mut BytesMut) {
+pub(crate) fn encode(reply: &Reply, protocol: Protocol, out: &mut BytesMut) {
     let resp3 = protocol == Protocol::Resp3;
     match reply {
         Reply::Ok => out.put_slice(b"+OK\r\n"),

@@ -3,19 +3,19 @@
 use reddb_file::limits::RECORD_PAYLOAD_BYTES_MAX;
 
 /// The most arguments of one command, its name included.
-pub const ARGS_MAX: usize = 1024 * 1024;
+pub(crate) const ARGS_MAX: usize = 1024 * 1024;
 
 /// The longest argument, in bytes: no value may be longer.
-pub const ARG_BYTES_MAX: usize = reddb_wire::VALUE_BYTES_MAX;
+pub(crate) const ARG_BYTES_MAX: usize = reddb_wire::VALUE_BYTES_MAX;
 
 /// The longest command, in bytes as sent: what is larger could never be logged as one record.
-pub const COMMAND_BYTES_MAX: usize = RECORD_PAYLOAD_BYTES_MAX as usize + 1024 * 1024;
+pub(crate) const COMMAND_BYTES_MAX: usize = RECORD_PAYLOAD_BYTES_MAX as usize + 1024 * 1024;
 
 /// The longest inline command, and the longest line that declares a length, in bytes.
-pub const LINE_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const LINE_BYTES_MAX: usize = 64 * 1024;
 
 /// The most arguments of one command before authentication.
-pub const ARGS_BEFORE_AUTH_MAX: usize = 10;
+pub(crate) const ARGS_BEFORE_AUTH_MAX: usize = 10;
 
 /// The longest argument before authentication, in bytes.
-pub const ARG_BYTES_BEFORE_AUTH_MAX: usize = 16 * 1024;
+pub(crate) const ARG_BYTES_BEFORE_AUTH_MAX: usize = 16 * 1024;

@@ -6,7 +6,7 @@
 mod decode;
 mod encode;
 mod inline;
-pub mod limits;
+pub(crate) mod limits;
 
-pub use decode::{Decoder, ProtocolError, Trust};
-pub use encode::{Protocol, encode};
+pub(crate) use decode::{Decoder, Trust};
+pub(crate) use encode::{Protocol, encode};

@@ -13,11 +13,11 @@ use tokio::task::AbortHandle;
 use crate::command::table;
 
 /// The number of a connection; never given twice by a process.
-pub type ClientId = u64;
+pub(super) type ClientId = u64;
 
 /// The names that a client gave itself.
 #[derive(Clone, Debug, Default)]
-pub struct ClientNames {
+pub(crate) struct ClientNames {
     /// `CLIENT SETNAME`.
     pub name: String,
     /// `CLIENT SETINFO LIB-NAME`.
@@ -28,7 +28,7 @@ pub struct ClientNames {
 
 /// One connection, as others see it. Its own task keeps it up to date, others only look.
 #[derive(Debug)]
-pub struct Client {
+pub(crate) struct Client {
     /// Its number.
     pub id: ClientId,
     /// The other end.
@@ -63,28 +63,28 @@ pub struct Client {
 }
 
 /// What [`Client::command`] holds before the first command.
-pub const NO_COMMAND: usize = usize::MAX;
+pub(super) const NO_COMMAND: usize = usize::MAX;
 
 impl Client {
     /// Notes that it sent something.
-    pub fn touch(&self) {
+    pub(crate) fn touch(&self) {
         self.active_ms.store(u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX), Relaxed);
     }
 
     /// For how long it has sent nothing.
     #[must_use]
-    pub fn idle(&self) -> Duration {
+    pub(crate) fn idle(&self) -> Duration {
         self.since.elapsed().saturating_sub(Duration::from_millis(self.active_ms.load(Relaxed)))
     }
 
     /// Names the task that serves it.
-    pub fn served_by(&self, task: AbortHandle) {
+    pub(crate) fn served_by(&self, task: AbortHandle) {
         // Set once, right after the task was spawned.
         let _ = self.task.set(task);
     }
 
     /// Ends the connection without a word.
-    pub fn kill(&self) {
+    pub(crate) fn kill(&self) {
         if let Some(task) = self.task.get() {
             task.abort();
         }
@@ -92,7 +92,7 @@ impl Client {
 
     /// Its line in `CLIENT LIST`.
     #[must_use]
-    pub fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         let names = self.names.lock().clone();
         let mut flags = String::new();
         if self.queued.load(Relaxed) >= 0 {
@@ -133,7 +133,7 @@ impl Client {
 
 /// All connections of a data port.
 #[derive(Debug, Default)]
-pub struct Clients {
+pub(crate) struct Clients {
     last_id: AtomicU64,
     all: Mutex<BTreeMap<ClientId, Arc<Client>>>,
 }
@@ -141,19 +141,19 @@ pub struct Clients {
 impl Clients {
     /// How many there are.
     #[must_use]
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.all.lock().len()
     }
 
     /// All of them, the oldest first.
     #[must_use]
-    pub fn list(&self) -> Vec<Arc<Client>> {
+    pub(crate) fn list(&self) -> Vec<Arc<Client>> {
         self.all.lock().values().cloned().collect()
     }
 
     /// Lets a connection in, unless there are `clients_max` already.
     #[must_use]
-    pub fn admit(
+    pub(crate) fn admit(
         self: &Arc<Self>,
         peer: SocketAddr,
         local: SocketAddr,
@@ -189,7 +189,7 @@ impl Clients {
 
 /// A connection's place among the clients, until it is dropped.
 #[derive(Debug)]
-pub struct Admission {
+pub(crate) struct Admission {
     clients: Arc<Clients>,
     client: Arc<Client>,
 }
@@ -197,7 +197,7 @@ pub struct Admission {
 impl Admission {
     /// The client.
     #[must_use]
-    pub const fn client(&self) -> &Arc<Client> {
+    pub(crate) const fn client(&self) -> &Arc<Client> {
         &self.client
     }
 }

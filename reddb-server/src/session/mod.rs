@@ -19,11 +19,11 @@ mod settings;
 mod shared;
 mod state;
 mod stats;
+#[cfg(test)]
+mod tests;
 
-pub use clients::{Client, ClientId, ClientNames, Clients, NO_COMMAND};
-pub use pause::{Pause, PauseScope};
-pub use port::{Port, PortConfig, PortError};
-pub use settings::Settings;
-pub use shared::Shared;
-pub use state::{Answer, Later, Session};
-pub use stats::{CommandCounts, Rates, Stats};
+pub(crate) use clients::Client;
+pub(crate) use pause::PauseScope;
+pub(crate) use port::{Port, PortConfig, PortError};
+pub(crate) use shared::Shared;
+pub(crate) use state::{Answer, Later, Session};

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 /// What waits during a pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PauseScope {
+pub(crate) enum PauseScope {
     /// Commands that may write.
     Writes,
     /// All commands.
@@ -17,7 +17,7 @@ pub enum PauseScope {
 
 /// The pause of one data port.
 #[derive(Debug, Default)]
-pub struct Pause {
+pub(crate) struct Pause {
     on: AtomicBool,
     state: Mutex<Option<(PauseScope, Instant)>>,
     changed: Notify,
@@ -25,7 +25,7 @@ pub struct Pause {
 
 impl Pause {
     /// Begins a pause, or changes the running one: it never gets shorter or narrower before it ends.
-    pub fn begin(&self, scope: PauseScope, length: Duration) {
+    pub(crate) fn begin(&self, scope: PauseScope, length: Duration) {
         // A pause that is longer than the clock can count lasts as long as the process is likely to.
         let now = Instant::now();
         let until = now.checked_add(length).unwrap_or_else(|| now + Duration::from_hours(24 * 365));
@@ -40,7 +40,7 @@ impl Pause {
     }
 
     /// Ends the pause.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         *self.state.lock() = None;
         self.on.store(false, Ordering::Release);
         self.changed.notify_waiters();
@@ -48,7 +48,7 @@ impl Pause {
 
     /// For how long a command has to wait at most, if it has to.
     #[must_use]
-    pub fn holds(&self, writes: bool) -> Option<Duration> {
+    pub(crate) fn holds(&self, writes: bool) -> Option<Duration> {
         if !self.on.load(Ordering::Acquire) {
             return None;
         }
@@ -64,7 +64,7 @@ impl Pause {
     }
 
     /// Returns when the command may go on.
-    pub async fn wait(&self, writes: bool) {
+    pub(crate) async fn wait(&self, writes: bool) {
         loop {
             let changed = self.changed.notified();
             let Some(left) = self.holds(writes) else { return };

@@ -28,7 +28,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// How the data port is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PortConfig {
+pub(crate) struct PortConfig {
     /// Where it listens; a port of 0 is any free one.
     pub listen: Vec<SocketAddr>,
     /// The most clients at a time.
@@ -55,7 +55,7 @@ impl Default for PortConfig {
 
 /// Why the data port cannot be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum PortError {
+pub(crate) enum PortError {
     /// The address cannot be listened at.
     #[error("cannot listen on {address}: {source}; is it in use by another process? choose another with --listen")]
     Listen {
@@ -70,7 +70,7 @@ pub enum PortError {
 }
 
 /// An open data port.
-pub struct Port {
+pub(crate) struct Port {
     shared: Arc<Shared>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -80,7 +80,7 @@ impl Port {
     ///
     /// # Errors
     /// [`PortError`].
-    pub async fn open(config: PortConfig, db: Database) -> Result<Self, PortError> {
+    pub(crate) async fn open(config: PortConfig, db: Database) -> Result<Self, PortError> {
         raise_descriptor_limit(config.clients_max);
         let mut listeners = Vec::new();
         for address in &config.listen {
@@ -106,25 +106,19 @@ impl Port {
 
     /// Where it listens, with the ports that were chosen.
     #[must_use]
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
         &self.shared.listening
-    }
-
-    /// How many clients there are.
-    #[must_use]
-    pub fn client_count(&self) -> usize {
-        self.shared.clients.count()
     }
 
     /// What was counted.
     #[must_use]
-    pub fn shared(&self) -> &Arc<Shared> {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 
     /// Closes the port: nobody is let in, idle connections end, the others end after what they are carrying out, at the
     /// latest after `grace`.
-    pub async fn close(mut self, grace: Duration) {
+    pub(crate) async fn close(mut self, grace: Duration) {
         self.stop();
         let deadline = Instant::now() + grace;
         loop {

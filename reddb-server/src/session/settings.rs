@@ -16,7 +16,7 @@ use crate::reply::CommandError;
 
 /// The settings of one data port.
 #[derive(Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     values: RwLock<BTreeMap<&'static str, Bytes>>,
     clients_max: AtomicU64,
     idle_timeout_s: AtomicU64,
@@ -33,7 +33,7 @@ impl Default for Settings {
 impl Settings {
     /// The defaults: ten thousand clients, no timeout, no password.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let values = NAMES.iter().map(|name| (name.name, Bytes::from_static(name.default.as_bytes()))).collect();
         let settings = Self {
             values: RwLock::new(values),
@@ -49,7 +49,7 @@ impl Settings {
     }
 
     /// Gives a setting its value when the process starts, also where it cannot be changed afterwards.
-    pub fn preset(&self, name: &'static str, value: impl Into<Bytes>) {
+    pub(crate) fn preset(&self, name: &'static str, value: impl Into<Bytes>) {
         let value = value.into();
         self.act(name, &value);
         self.values.write().insert(name, value);
@@ -57,13 +57,13 @@ impl Settings {
 
     /// The most clients at a time.
     #[must_use]
-    pub fn clients_max(&self) -> u64 {
+    pub(crate) fn clients_max(&self) -> u64 {
         self.clients_max.load(Ordering::Relaxed)
     }
 
     /// After how long an idle client is disconnected, if ever.
     #[must_use]
-    pub fn idle_timeout(&self) -> Option<Duration> {
+    pub(crate) fn idle_timeout(&self) -> Option<Duration> {
         match self.idle_timeout_s.load(Ordering::Relaxed) {
             0 => None,
             seconds => Some(Duration::from_secs(seconds)),
@@ -72,13 +72,13 @@ impl Settings {
 
     /// Whether there is a password.
     #[must_use]
-    pub fn is_guarded(&self) -> bool {
+    pub(crate) fn is_guarded(&self) -> bool {
         self.guarded.load(Ordering::Acquire)
     }
 
     /// Whether this is the password; the time taken does not depend on how much of it is right.
     #[must_use]
-    pub fn password_is(&self, password: &[u8]) -> bool {
+    pub(crate) fn password_is(&self, password: &[u8]) -> bool {
         let Some(expected) = *self.password.read() else { return true };
         let given: [u8; 32] = Sha256::digest(password).into();
         expected.iter().zip(given).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
@@ -86,14 +86,14 @@ impl Settings {
 
     /// A setting's value.
     #[must_use]
-    pub fn value(&self, name: &str) -> Option<Bytes> {
+    pub(crate) fn value(&self, name: &str) -> Option<Bytes> {
         self.values.read().get(name).cloned()
     }
 
     /// The settings whose name, or older name, matches one of the patterns, with their values, by name. A pattern that is
     /// a name gives it back as it is written.
     #[must_use]
-    pub fn matching(&self, patterns: &[Bytes]) -> BTreeMap<Bytes, Bytes> {
+    pub(crate) fn matching(&self, patterns: &[Bytes]) -> BTreeMap<Bytes, Bytes> {
         let values = self.values.read();
         let value = |name: &Name| values.get(name.name).cloned();
         let mut found = BTreeMap::new();
@@ -123,7 +123,7 @@ impl Settings {
     ///
     /// # Errors
     /// In Redis's words.
-    pub fn set(&self, pairs: &[Bytes]) -> Result<(), CommandError> {
+    pub(crate) fn set(&self, pairs: &[Bytes]) -> Result<(), CommandError> {
         if !pairs.len().is_multiple_of(2) {
             return Err(CommandError::SYNTAX);
         }

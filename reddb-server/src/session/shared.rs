@@ -12,7 +12,7 @@ use super::stats::Stats;
 use crate::database::Database;
 
 /// The services of one data port.
-pub struct Shared {
+pub(crate) struct Shared {
     /// The database.
     pub db: Database,
     /// What `CONFIG` sees.
@@ -38,7 +38,7 @@ pub struct Shared {
 impl Shared {
     /// The services of a port that listens at these addresses.
     #[must_use]
-    pub fn new(db: Database, settings: Settings, listening: Vec<SocketAddr>, write_stall_max: Duration) -> Self {
+    pub(crate) fn new(db: Database, settings: Settings, listening: Vec<SocketAddr>, write_stall_max: Duration) -> Self {
         let run_id = rand::random::<[u8; 20]>().iter().map(|byte| format!("{byte:02x}")).collect();
         Self {
             db,
@@ -56,12 +56,12 @@ impl Shared {
 
     /// Whether the port is closing: connections end after what they are carrying out.
     #[must_use]
-    pub fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
 
     /// From now on connections end after what they are carrying out.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         self.pause.end();
     }

@@ -15,7 +15,7 @@ use crate::resp::{Protocol, Trust};
 
 /// What comes of a session command.
 #[derive(Debug)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// This, now.
     Reply(Reply),
     /// This, and then the connection is closed.
@@ -28,7 +28,7 @@ pub enum Answer {
 
 /// An answer that needs waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Later {
+pub(crate) enum Later {
     /// `WAIT` for replicas that do not exist; `None` for ever.
     Replicas(Option<Duration>),
     /// `SAVE`.
@@ -76,7 +76,7 @@ pub(super) struct Queue {
 }
 
 /// One connection's state.
-pub struct Session {
+pub(crate) struct Session {
     /// What it shares with the others.
     pub shared: Arc<Shared>,
     /// Itself as others see it.
@@ -108,31 +108,31 @@ impl Session {
 
     /// The selected database.
     #[must_use]
-    pub const fn db(&self) -> u32 {
+    pub(crate) const fn db(&self) -> u32 {
         self.db
     }
 
     /// Selects a database, whose number has been checked.
-    pub fn select(&mut self, db: u32) {
+    pub(crate) fn select(&mut self, db: u32) {
         self.db = db;
         self.client.db.store(db, Relaxed);
     }
 
     /// The protocol version that answers are written in.
     #[must_use]
-    pub const fn protocol(&self) -> Protocol {
+    pub(crate) const fn protocol(&self) -> Protocol {
         self.protocol
     }
 
     /// Changes the protocol version.
-    pub fn speak(&mut self, protocol: Protocol) {
+    pub(crate) fn speak(&mut self, protocol: Protocol) {
         self.protocol = protocol;
         self.client.protocol.store(protocol.number(), Relaxed);
     }
 
     /// Whether a password has to be given before anything else.
     #[must_use]
-    pub fn needs_authentication(&self) -> bool {
+    pub(crate) fn needs_authentication(&self) -> bool {
         !self.authenticated && self.shared.settings.is_guarded()
     }
 
@@ -144,7 +144,7 @@ impl Session {
     ///
     /// # Errors
     /// `WRONGPASS`.
-    pub fn authenticate(&mut self, user: &[u8], password: &[u8]) -> Result<(), CommandError> {
+    pub(crate) fn authenticate(&mut self, user: &[u8], password: &[u8]) -> Result<(), CommandError> {
         let right = self.shared.settings.password_is(password);
         if user != b"default" || !right {
             return Err(CommandError::fixed("WRONGPASS invalid username-password pair or user is disabled."));
@@ -155,24 +155,24 @@ impl Session {
 
     /// The commit that this connection made last.
     #[must_use]
-    pub const fn receipt(&self) -> Option<Receipt> {
+    pub(crate) const fn receipt(&self) -> Option<Receipt> {
         self.receipt
     }
 
     /// Whether a `MULTI` is open.
     #[must_use]
-    pub const fn in_multi(&self) -> bool {
+    pub(crate) const fn in_multi(&self) -> bool {
         self.queue.is_some()
     }
 
     /// Opens a `MULTI`.
-    pub fn begin_multi(&mut self) {
+    pub(crate) fn begin_multi(&mut self) {
         self.queue = Some(Queue::default());
         self.client.queued.store(0, Relaxed);
     }
 
     /// Ends a `MULTI` and the watch, and forgets what was queued.
-    pub fn discard_multi(&mut self) {
+    pub(crate) fn discard_multi(&mut self) {
         self.take_queue();
         self.unwatch();
     }
@@ -206,7 +206,7 @@ impl Session {
     }
 
     /// The connection's watch, begun if there is none.
-    pub fn watcher(&mut self) -> Arc<Watcher> {
+    pub(crate) fn watcher(&mut self) -> Arc<Watcher> {
         self.client.watches.store(true, Relaxed);
         Arc::clone(self.watcher.get_or_insert_with(Watcher::new))
     }
@@ -217,22 +217,22 @@ impl Session {
     }
 
     /// Ends the connection's watch.
-    pub fn unwatch(&mut self) {
+    pub(crate) fn unwatch(&mut self) {
         self.take_watcher();
     }
 
     /// `CLIENT REPLY ON`.
-    pub const fn reply_on(&mut self) {
+    pub(crate) const fn reply_on(&mut self) {
         self.replying = Replying::On;
     }
 
     /// `CLIENT REPLY OFF`.
-    pub const fn reply_off(&mut self) {
+    pub(crate) const fn reply_off(&mut self) {
         self.replying = Replying::Off;
     }
 
     /// `CLIENT REPLY SKIP`; nothing where replies are off.
-    pub fn skip_next_reply(&mut self) {
+    pub(crate) fn skip_next_reply(&mut self) {
         if self.replying != Replying::Off {
             self.replying = Replying::SkipNext;
         }
@@ -255,7 +255,7 @@ impl Session {
     }
 
     /// `RESET`: the state of a new connection, its number and receipt aside.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.discard_multi();
         self.select(0);
         self.speak(Protocol::Resp2);

@@ -14,7 +14,7 @@ const ERROR_PREFIXES_MAX: usize = 128;
 
 /// What is counted of one command.
 #[derive(Debug, Default)]
-pub struct CommandCounts {
+pub(crate) struct CommandCounts {
     /// Executions.
     pub calls: AtomicU64,
     /// The time they took, in microseconds; for what the committer executes, until it was durable.
@@ -27,7 +27,7 @@ pub struct CommandCounts {
 
 /// The counts of one data port, since the start or `CONFIG RESETSTAT`.
 #[derive(Debug)]
-pub struct Stats {
+pub(crate) struct Stats {
     /// Connections accepted.
     pub connections: AtomicU64,
     /// Connections refused because there were too many.
@@ -56,7 +56,7 @@ pub struct Stats {
 
 /// What happened during the last second.
 #[derive(Debug, Default)]
-pub struct Rates {
+pub(crate) struct Rates {
     /// Commands executed.
     pub commands: AtomicU64,
     /// Bytes received.
@@ -74,7 +74,7 @@ impl Default for Stats {
 impl Stats {
     /// Nothing counted yet.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             connections: AtomicU64::new(0),
             connections_refused: AtomicU64::new(0),
@@ -93,7 +93,7 @@ impl Stats {
     }
 
     /// Sets every count back to zero.
-    pub fn reset(&self) {
+    pub(crate) fn reset(&self) {
         for count in [
             &self.connections,
             &self.connections_refused,
@@ -118,12 +118,12 @@ impl Stats {
 
     /// The counts of a command or subcommand; see [`table::counter_name`].
     #[must_use]
-    pub fn of_command(&self, counter: usize) -> Option<&CommandCounts> {
+    pub(crate) fn of_command(&self, counter: usize) -> Option<&CommandCounts> {
         self.by_command.get(counter)
     }
 
     /// Counts an executed command.
-    pub fn executed(&self, counter: usize, busy: Duration, reply: &Reply) {
+    pub(crate) fn executed(&self, counter: usize, busy: Duration, reply: &Reply) {
         self.commands.fetch_add(1, Relaxed);
         if let Some(counts) = self.by_command.get(counter) {
             counts.calls.fetch_add(1, Relaxed);
@@ -136,7 +136,7 @@ impl Stats {
     }
 
     /// Counts a command that `EXEC` carries out with others.
-    pub fn queued(&self, counter: usize) {
+    pub(crate) fn queued(&self, counter: usize) {
         self.commands.fetch_add(1, Relaxed);
         if let Some(counts) = self.by_command.get(counter) {
             counts.calls.fetch_add(1, Relaxed);
@@ -144,7 +144,7 @@ impl Stats {
     }
 
     /// Counts a command that was refused before it was executed; without a counter where there is no such command.
-    pub fn rejected(&self, counter: Option<usize>, reply: &Reply) {
+    pub(crate) fn rejected(&self, counter: Option<usize>, reply: &Reply) {
         if let Some(counts) = counter.and_then(|counter| self.by_command.get(counter)) {
             counts.rejected.fetch_add(1, Relaxed);
         }
@@ -152,7 +152,7 @@ impl Stats {
     }
 
     /// Counts whether a read of keys found something.
-    pub fn looked_up(&self, reply: &Reply) {
+    pub(crate) fn looked_up(&self, reply: &Reply) {
         let found = match reply {
             // What commands on a key that is not there answer: a count of nothing, `TTL`'s -2, `TYPE`'s none.
             Reply::Null | Reply::NullArray | Reply::Int(0 | -2) => false,
@@ -167,7 +167,7 @@ impl Stats {
 
     /// How often each error prefix was answered, in text order.
     #[must_use]
-    pub fn errors_by_prefix(&self) -> Vec<(String, u64)> {
+    pub(crate) fn errors_by_prefix(&self) -> Vec<(String, u64)> {
         self.errors_by_prefix.lock().iter().map(|(prefix, count)| (prefix.clone(), *count)).collect()
     }
 

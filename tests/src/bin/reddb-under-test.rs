@@ -4,5 +4,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    reddb_server::cli::run(std::env::args_os())
+    reddb_server::run(std::env::args_os())
 }

@@ -31,7 +31,7 @@ const BEGINNING_BYTES: u64 = 8192;
 
 /// What was found. `--json` writes exactly this.
 #[derive(Debug, Serialize)]
-pub struct Inspection {
+pub(crate) struct Inspection {
     /// The file.
     pub file: String,
     /// What it is.
@@ -51,7 +51,7 @@ pub struct Inspection {
 /// The kinds of file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub(crate) enum Kind {
     /// `wal/<timeline>/<lsn>.wal` of a data directory.
     WalSegment,
     /// `control` of a data directory.
@@ -98,7 +98,7 @@ impl Finding {
 ///
 /// # Errors
 /// Where the file cannot be read, or is nothing of ours.
-pub fn run(args: &InspectArgs) -> Result<Exit, CliError> {
+pub(crate) fn run(args: &InspectArgs) -> Result<Exit, CliError> {
     let inspection = inspect(&args.file, args.records)?;
     if args.output.json {
         super::output::print_json(&inspection)?;
@@ -112,7 +112,7 @@ pub fn run(args: &InspectArgs) -> Result<Exit, CliError> {
 ///
 /// # Errors
 /// Where it cannot be read, or is nothing of ours. Damage is no error but described.
-pub fn inspect(path: &Path, records_max: u64) -> Result<Inspection, CliError> {
+pub(crate) fn inspect(path: &Path, records_max: u64) -> Result<Inspection, CliError> {
     let beginning = read_beginning(path)?;
     let kind = kind_by_content(&beginning).or_else(|| kind_by_name(path)).ok_or_else(|| {
         CliError::usage(format!("{}: not a file that reddb writes", path.display())).hint(

@@ -12,7 +12,7 @@ const TEXT_SHOWN_BYTES_MAX: usize = 64;
 
 /// One record.
 #[derive(Debug, Serialize)]
-pub struct RecordSummary {
+pub(crate) struct RecordSummary {
     /// Its position.
     pub lsn: Lsn,
     /// Its time, in Unix milliseconds.

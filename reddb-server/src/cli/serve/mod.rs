@@ -45,7 +45,7 @@ const POISON_REMINDER: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// Where the settings are wrong, a port or the directory is in use, or the database cannot be opened or closed.
-pub async fn run(args: ServeArgs, password: Option<String>) -> Result<Exit, CliError> {
+pub(crate) async fn run(args: ServeArgs, password: Option<String>) -> Result<Exit, CliError> {
     let mut settings = args.resolve(password)?;
     logging::start();
     let mut signals = Signals::listen()?;
@@ -156,8 +156,7 @@ fn port_error(error: PortError) -> CliError {
 }
 
 fn open_error(error: crate::database::OpenError) -> CliError {
-    let exit = Exit::from(error.exit_code());
-    CliError::new(exit, format!("the database cannot be opened: {error}"))
+    CliError::new(error.exit(), format!("the database cannot be opened: {error}"))
 }
 
 fn count_clients(shared: &Shared) -> ClientsDocument {

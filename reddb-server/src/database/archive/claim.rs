@@ -20,7 +20,8 @@ use reddb_file::{Epoch, Lsn, Mark, TimedMark, TimelineId};
 use uuid::Uuid;
 
 use crate::config::{ArchiveConfig, Config};
-use crate::database::error::{ExitCode, OpenError};
+use crate::database::error::OpenFault;
+use crate::exit::Exit;
 
 /// Who claims, and with what.
 #[derive(Clone, Debug)]
@@ -96,12 +97,12 @@ pub(in crate::database) async fn claim_at_start(
     config: &Config,
     claiming: Claiming,
     past: &dyn LocalHistory,
-) -> Result<Claimed, OpenError> {
-    let refused = |exit, error: &dyn std::fmt::Display| OpenError::Archive { message: error.to_string(), exit };
+) -> Result<Claimed, OpenFault> {
+    let refused = |exit, error: &dyn std::fmt::Display| OpenFault::Archive { message: error.to_string(), exit };
     let url_text = config
         .archive_url()
-        .map_err(|source| OpenError::System { what: "cannot find the data directory's path", source })?;
-    let url: ArchiveUrl = url_text.parse().map_err(|error| refused(ExitCode::Usage, &error))?;
+        .map_err(|source| OpenFault::System { what: "cannot find the data directory's path", source })?;
+    let url: ArchiveUrl = url_text.parse().map_err(|error| refused(Exit::Usage, &error))?;
     // What has been archived is somewhere: a local archive's directory that is missing is away, and is not begun anew.
     // A restored directory may begin an archive of its own; what it remembers is its parent's.
     let archived = match claiming.begun {
@@ -114,7 +115,7 @@ pub(in crate::database) async fn claim_at_start(
         _ => OpenMode::MayBeAway,
     };
     let store =
-        Store::open(&url, &store_settings(&config.archive), mode).map_err(|error| refused(ExitCode::Usage, &error))?;
+        Store::open(&url, &store_settings(&config.archive), mode).map_err(|error| refused(Exit::Usage, &error))?;
     let mut claimant = Claimant {
         cluster: claiming.identity.cluster,
         node: claiming.identity.node,
@@ -137,7 +138,7 @@ pub(in crate::database) async fn claim_at_start(
             tracing::warn!(%message, "the archive cannot be reached; starting without it, the log is kept");
             (claiming.epoch, ClaimState::Pending(Box::new(claimant.clone())))
         }
-        Err(failure) => return Err(OpenError::Archive { message: failure.message, exit: failure.exit }),
+        Err(failure) => return Err(OpenFault::Archive { message: failure.message, exit: failure.exit }),
     };
     Ok(Claimed {
         store,
@@ -160,7 +161,7 @@ async fn claim_now(
     if claiming.begun == Begun::NeedsNumber {
         let parent = claimant.timeline.parent.ok_or_else(|| Failure {
             message: "a restored directory without a parent timeline; restore again".to_owned(),
-            exit: ExitCode::Integrity,
+            exit: Exit::Integrity,
             retry: false,
         })?;
         let request = TimelineRequest {
@@ -189,7 +190,7 @@ async fn claim_now(
 fn begin_own_archive(store: &Store, parent: ForkPoint, claimant: &mut Claimant) -> Result<(), Failure> {
     let timeline = parent.timeline.next().ok_or_else(|| Failure {
         message: format!("timeline {} is the last one that has a number", parent.timeline),
-        exit: ExitCode::Integrity,
+        exit: Exit::Integrity,
         retry: false,
     })?;
     tracing::warn!(
@@ -207,7 +208,7 @@ fn begin_own_archive(store: &Store, parent: ForkPoint, claimant: &mut Claimant) 
 pub(in crate::database) struct Failure {
     /// What happened and what to do.
     pub(in crate::database) message: String,
-    pub(in crate::database) exit: ExitCode,
+    pub(in crate::database) exit: Exit,
     /// Whether the same may succeed later.
     pub(in crate::database) retry: bool,
 }
@@ -216,7 +217,7 @@ impl From<ProbeError> for Failure {
     fn from(error: ProbeError) -> Self {
         let (exit, retry) = match &error {
             ProbeError::Store(error) => store_exit(error),
-            _ => (ExitCode::Critical, false),
+            _ => (Exit::Critical, false),
         };
         Self { message: error.to_string(), exit, retry }
     }
@@ -228,30 +229,30 @@ impl From<ClaimError> for Failure {
             ClaimError::Store(error) => store_exit(error),
             ClaimError::Read(error) | ClaimError::Epochs(EpochsError::Read(error)) => read_exit(error),
             ClaimError::LiveHolder(_) | ClaimError::Superseded { .. } | ClaimError::LostRace { .. } => {
-                (ExitCode::Held, false)
+                (Exit::Held, false)
             }
-            ClaimError::Contended { .. } => (ExitCode::Held, true),
-            ClaimError::ArchiveGone { .. } => (ExitCode::Unreachable, true),
-            ClaimError::Local(_) | ClaimError::Document(_) => (ExitCode::Critical, false),
-            _ => (ExitCode::Integrity, false),
+            ClaimError::Contended { .. } => (Exit::Held, true),
+            ClaimError::ArchiveGone { .. } => (Exit::Unreachable, true),
+            ClaimError::Local(_) | ClaimError::Document(_) => (Exit::Critical, false),
+            _ => (Exit::Integrity, false),
         };
         Self { message: error.to_string(), exit, retry }
     }
 }
 
-fn read_exit(error: &ReadError) -> (ExitCode, bool) {
+fn read_exit(error: &ReadError) -> (Exit, bool) {
     match error {
         ReadError::Store(error) => store_exit(error),
-        _ => (ExitCode::Integrity, false),
+        _ => (Exit::Integrity, false),
     }
 }
 
-fn store_exit(error: &StoreError) -> (ExitCode, bool) {
+fn store_exit(error: &StoreError) -> (Exit, bool) {
     match error.kind() {
-        StoreErrorKind::Retry => (ExitCode::Unreachable, true),
-        StoreErrorKind::Integrity => (ExitCode::Integrity, false),
+        StoreErrorKind::Retry => (Exit::Unreachable, true),
+        StoreErrorKind::Integrity => (Exit::Integrity, false),
         StoreErrorKind::NotFound | StoreErrorKind::Conflict | StoreErrorKind::Configuration | StoreErrorKind::Local => {
-            (ExitCode::Unreachable, false)
+            (Exit::Unreachable, false)
         }
     }
 }

@@ -28,7 +28,8 @@ use crate::commit::Committer;
 use crate::commit::gate::{Condition, WriteGate};
 use crate::config::Config;
 use crate::database::bridge::{Checkpoints, Log, Past};
-use crate::database::error::{ExitCode, OpenError};
+use crate::database::error::OpenFault;
+use crate::exit::Exit;
 use crate::reply::CommandError;
 use crate::status::ArchiveReport;
 
@@ -133,12 +134,12 @@ pub(in crate::database) struct ArchiveParts {
 
 impl Archive {
     /// Starts the keeper, and with it the archiver.
-    pub(in crate::database) fn start(config: &Config, parts: ArchiveParts) -> Result<Self, OpenError> {
+    pub(in crate::database) fn start(config: &Config, parts: ArchiveParts) -> Result<Self, OpenFault> {
         let ArchiveParts { claimed, log, checkpoints, committer, control, gate, clock } = parts;
         let level = config.archive.compression_level;
-        let level = CompressionLevel::new(level).ok_or_else(|| OpenError::Archive {
+        let level = CompressionLevel::new(level).ok_or_else(|| OpenFault::Archive {
             message: format!("a compression level of {level} is not possible: use 1 to 19"),
-            exit: ExitCode::Usage,
+            exit: Exit::Usage,
         })?;
         let settings = ArchiverSettings {
             interval: config.archive.interval,

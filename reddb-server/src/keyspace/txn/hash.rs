@@ -15,7 +15,7 @@ impl Txn<'_> {
     ///
     /// # Errors
     /// Where the state cannot be read.
-    pub fn hash_get(&self, hash: &HashRef, field: &[u8]) -> Result<Option<Bytes>, StateError> {
+    pub(crate) fn hash_get(&self, hash: &HashRef, field: &[u8]) -> Result<Option<Bytes>, StateError> {
         if field.len() > KEY_BYTES_MAX {
             return Ok(None);
         }
@@ -27,7 +27,7 @@ impl Txn<'_> {
     ///
     /// # Errors
     /// `WRONGTYPE` where the key holds another type; where a field or value is too long, or the state cannot be read.
-    pub fn hash_put<'f>(
+    pub(crate) fn hash_put<'f>(
         &mut self,
         key: &[u8],
         fields: impl IntoIterator<Item = (&'f [u8], &'f [u8])>,
@@ -68,7 +68,7 @@ impl Txn<'_> {
     ///
     /// # Errors
     /// `WRONGTYPE` where the key holds another type; where the state cannot be read.
-    pub fn hash_delete<'f>(
+    pub(crate) fn hash_delete<'f>(
         &mut self,
         key: &[u8],
         fields: impl IntoIterator<Item = &'f [u8]>,

@@ -12,7 +12,7 @@ use crate::keyspace::state::{StateEntry, StateError};
 
 /// A set of names, each with a value: the keys of a database with their encoded entries, or a hash's fields with theirs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Names {
+pub(crate) struct Names {
     id: ObjectId,
     /// What the engine's key of each of them starts with.
     prefix: Bytes,
@@ -21,7 +21,7 @@ pub struct Names {
 impl Names {
     /// The key space, or the hash's object: other names have another.
     #[must_use]
-    pub const fn id(&self) -> ObjectId {
+    pub(crate) const fn id(&self) -> ObjectId {
         self.id
     }
 
@@ -35,19 +35,19 @@ impl Txn<'_> {
     ///
     /// # Errors
     /// Where the state cannot be read.
-    pub fn key_names(&mut self) -> Result<Names, StateError> {
+    pub(crate) fn key_names(&mut self) -> Result<Names, StateError> {
         let id = self.database(self.db)?.space;
         Ok(Names { id, prefix: key_entry(id, b"") })
     }
 
     /// The fields of a hash.
     #[must_use]
-    pub fn field_names(hash: &HashRef) -> Names {
+    pub(crate) fn field_names(hash: &HashRef) -> Names {
         Names { id: hash.object, prefix: field_entry(hash.object, b"") }
     }
 
     /// The names from `from` on that start with `start`, in order, with their values, read as they are asked for.
-    pub fn names(
+    pub(crate) fn names(
         &self,
         names: &Names,
         from: Bound<&[u8]>,
@@ -67,7 +67,12 @@ impl Txn<'_> {
     ///
     /// # Errors
     /// Where the state cannot be read.
-    pub fn last_name(&self, names: &Names, start: &[u8], below: Option<&[u8]>) -> Result<Option<Bytes>, StateError> {
+    pub(crate) fn last_name(
+        &self,
+        names: &Names,
+        start: &[u8],
+        below: Option<&[u8]>,
+    ) -> Result<Option<Bytes>, StateError> {
         let from = names.entry(start);
         let mut to = layout::prefix_end(&from);
         if let Some(below) = below {
@@ -96,34 +101,18 @@ impl Txn<'_> {
     ///
     /// # Errors
     /// Where the value is no entry.
-    pub fn decode_live(&self, key: &[u8], value: &Bytes) -> Result<Option<Entry>, StateError> {
+    pub(crate) fn decode_live(&self, key: &[u8], value: &Bytes) -> Result<Option<Entry>, StateError> {
         let entry = decode_entry(key, value)?;
         Ok((!self.is_expired(&entry)).then_some(entry))
     }
 
     /// The fields of a hash from `from` on, in field order, read as they are asked for.
-    pub fn hash_fields(
+    pub(crate) fn hash_fields(
         &self,
         hash: &HashRef,
         from: Bound<&[u8]>,
     ) -> impl Iterator<Item = Result<(Bytes, Bytes), StateError>> + use<'_> {
         self.names(&Self::field_names(hash), from, b"")
-    }
-
-    /// The keys of the selected database from `from` on, in key order, read as they are asked for; expired ones are left
-    /// out.
-    ///
-    /// # Errors
-    /// Where the state cannot be read.
-    pub fn keys(
-        &mut self,
-        from: Bound<&[u8]>,
-    ) -> Result<impl Iterator<Item = Result<(Bytes, Entry), StateError>> + use<'_>, StateError> {
-        let names = self.key_names()?;
-        let this: &Self = self;
-        Ok(this.names(&names, from, b"").filter_map(move |item| {
-            item.and_then(|(key, value)| Ok(this.decode_live(&key, &value)?.map(|entry| (key, entry)))).transpose()
-        }))
     }
 
     fn merged(

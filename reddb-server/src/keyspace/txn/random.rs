@@ -34,7 +34,7 @@ impl Txn<'_> {
     ///
     /// # Errors
     /// Where the state cannot be read.
-    pub fn random_name(
+    pub(crate) fn random_name(
         &self,
         names: &Names,
         count: u64,

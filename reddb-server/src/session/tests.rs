@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use reddb_server::config::Config;
-use reddb_server::database::Database;
-use reddb_server::session::{Port, PortConfig};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
+
+use super::{Port, PortConfig};
+use crate::config::Config;
+use crate::database::Database;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -281,7 +282,7 @@ async fn a_client_too_many_is_told_so() {
     third.expect_end().await;
     second.call(&["QUIT"], "+OK\r\n").await;
     second.expect_end().await;
-    wait_until(|| server.port.as_ref().is_some_and(|port| port.client_count() == 1)).await;
+    wait_until(|| server.port.as_ref().is_some_and(|port| port.shared().clients.count() == 1)).await;
     server.connect().await.call(&["PING"], "+PONG\r\n").await;
     first.call(&["CONFIG", "SET", "maxclients", "1"], "+OK\r\n").await;
     server.stop().await;
@@ -374,7 +375,7 @@ async fn who_takes_no_answers_is_disconnected() {
     let mut slow = server.connect().await;
     slow.call(&["SET", "big", &"x".repeat(1 << 20)], "+OK\r\n").await;
     slow.send(&vec![&["GET", "big"][..]; 200]).await;
-    wait_until(|| server.port.as_ref().is_some_and(|port| port.client_count() == 0)).await;
+    wait_until(|| server.port.as_ref().is_some_and(|port| port.shared().clients.count() == 0)).await;
     server.stop().await;
 }
 
@@ -403,12 +404,12 @@ async fn many_idle_connections_are_cheap() {
         client.call(&["PING"], "+PONG\r\n").await;
         clients.push(client);
     }
-    assert_eq!(server.port.as_ref().map(Port::client_count), Some(CONNECTIONS));
+    assert_eq!(server.port.as_ref().map(|port| port.shared().clients.count()), Some(CONNECTIONS));
     for client in &mut clients {
         client.call(&["PING"], "+PONG\r\n").await;
     }
     drop(clients);
-    wait_until(|| server.port.as_ref().is_some_and(|port| port.client_count() == 0)).await;
+    wait_until(|| server.port.as_ref().is_some_and(|port| port.shared().clients.count() == 0)).await;
     server.stop().await;
 }
 
@@ -423,7 +424,7 @@ async fn wait_answers_zero_after_its_timeout() {
     let mut byte = [0];
     assert!(timeout(Duration::from_millis(200), client.stream.read(&mut byte)).await.is_err());
     drop(client);
-    wait_until(|| server.port.as_ref().is_some_and(|port| port.client_count() == 0)).await;
+    wait_until(|| server.port.as_ref().is_some_and(|port| port.shared().clients.count() == 0)).await;
     server.stop().await;
 }
 
