@@ -47,8 +47,9 @@ impl DirLock {
             return Err(LockError::Held { holder: read_holder(file.as_ref()), path });
         }
         let text = format!("{pid}\n");
-        file.set_len(0)?;
+        // Overwritten, then cut: a full disk gives no block back to a file that was emptied first.
         file.write_at(text.as_bytes(), 0)?;
+        file.set_len(text.len() as u64)?;
         Ok(Self { file })
     }
 

@@ -21,6 +21,7 @@ mod format;
 mod pool;
 mod reader;
 mod recover;
+mod rewrite;
 mod scan;
 mod segment;
 mod verify;

@@ -6,8 +6,8 @@ mod common;
 use std::sync::Arc;
 
 use common::{Careless, Failure, Node, Process};
-use reddb_file::vfs::VfsOp;
 use reddb_file::vfs::sim::Keep;
+use reddb_file::vfs::{EntryKind, VfsOp};
 use reddb_file::wal::FillProgress;
 
 const KEEPS: [Keep; 3] = [Keep::Nothing, Keep::Random, Keep::Everything];
@@ -27,13 +27,29 @@ fn live(node: &mut Node, process: &mut Process) -> Result<(), Failure> {
     Ok(())
 }
 
+/// How much space there is when a process starts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Space {
+    /// As much as it likes.
+    Enough,
+    /// None, and no spare segment: the last segment is rewritten in place.
+    Full,
+}
+
 /// Several lives, each ended by a crash; after each the log must be right.
-fn campaign(mut node: Node) -> Result<(), Failure> {
+fn campaign(node: Node) -> Result<(), Failure> {
+    campaign_with(node, Space::Enough)
+}
+
+fn campaign_with(mut node: Node, space: Space) -> Result<(), Failure> {
     for _ in 0..6 {
         node.sim.clear_faults();
+        fill_disk(&node, space)?;
         let calls = 1 + node.dice.below(250);
         node.sim.lose_power_at_nth_call(calls);
-        if let Ok(mut process) = node.start()
+        let started = node.start();
+        node.sim.set_space(None);
+        if let Ok(mut process) = started
             && live(&mut node, &mut process).is_ok()
             && node.dice.below(2) == 0
         {
@@ -42,11 +58,34 @@ fn campaign(mut node: Node) -> Result<(), Failure> {
         }
         let keep = KEEPS[usize::try_from(node.dice.below(3)).expect("small")];
         node.crash(keep);
-        node.check()?;
+        check_with(&mut node, space)?;
         if node.dice.below(3) == 0 {
             node.crash(Keep::Nothing);
-            node.check()?;
+            check_with(&mut node, space)?;
         }
+    }
+    Ok(())
+}
+
+fn check_with(node: &mut Node, space: Space) -> Result<(), Failure> {
+    fill_disk(node, space)?;
+    let checked = node.check();
+    node.sim.set_space(None);
+    checked
+}
+
+/// A directory that has not begun is left alone: nothing can be begun on a full disk.
+fn fill_disk(node: &Node, space: Space) -> Result<(), Failure> {
+    let begun = node.vfs.metadata(&reddb_file::layout::control_path(&node.dir))?.is_some();
+    if space == Space::Full && begun {
+        let wal = reddb_file::layout::wal_dir(&node.dir);
+        if node.vfs.metadata(&wal)?.is_some() {
+            for entry in node.vfs.list(&wal)?.into_iter().filter(|entry| entry.kind == EntryKind::File) {
+                node.vfs.remove(&wal.join(&entry.name))?;
+            }
+            node.vfs.sync_dir(&wal)?;
+        }
+        node.sim.set_space(Some(node.sim.used_bytes()));
     }
     Ok(())
 }
@@ -62,6 +101,13 @@ fn careless(skipped: &'static [VfsOp]) -> Option<(u64, String)> {
 #[test]
 fn acknowledged_batches_survive_every_crash_and_no_other_is_half_there() {
     assert_eq!(first_violation(400, Node::new), None);
+}
+
+#[test]
+fn acknowledged_batches_survive_every_crash_where_each_start_finds_the_disk_full() {
+    let violation = (0..400)
+        .find_map(|seed| campaign_with(Node::new(seed), Space::Full).err().map(|failure| (seed, failure.to_string())));
+    assert_eq!(violation, None);
 }
 
 #[test]

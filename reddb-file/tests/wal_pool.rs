@@ -32,6 +32,22 @@ fn a_spare_is_filled_in_steps_of_the_asked_for_size_and_then_there_is_nothing_to
 }
 
 #[test]
+fn attempts_on_a_full_disk_use_one_name_and_leave_nothing() {
+    let sim = SimVfs::new(1);
+    let pool = pool(&sim, OPTIONS);
+    sim.set_space(Some(2 * 4096));
+    for _ in 0..20 {
+        while pool.fill_step(4096).is_ok() {}
+        assert_eq!((sim.used_bytes(), pool.bytes()), (0, 0), "what was begun is gone");
+    }
+    sim.set_space(None);
+    pool.fill_step(u64::MAX).expect("works");
+    let names: Vec<String> =
+        sim.list(&layout::wal_dir(Path::new("/db"))).expect("there").into_iter().map(|entry| entry.name).collect();
+    assert_eq!(names, ["spare-1"]);
+}
+
+#[test]
 fn a_whole_spare_can_be_filled_at_once() {
     let sim = SimVfs::new(1);
     let pool = pool(&sim, OPTIONS);

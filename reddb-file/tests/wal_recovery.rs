@@ -85,6 +85,29 @@ fn a_torn_last_batch_is_dropped_whole() {
 }
 
 #[test]
+fn a_torn_tail_is_dropped_for_good_on_a_full_disk_too() {
+    let (mut node, process) = filled();
+    let path = segment(&process, 3);
+    drop(process);
+    let wal = reddb_file::layout::wal_dir(&node.dir);
+    for entry in node.vfs.list(&wal).expect("there").into_iter().filter(|entry| entry.name.starts_with("spare")) {
+        node.vfs.remove(&wal.join(entry.name)).expect("there");
+    }
+    node.sim.rot(&path, |bytes| bytes[2 * BLOCK + 70] ^= 1).expect("there");
+    node.sim.set_space(Some(node.sim.used_bytes()));
+    let recovery = try_recover(&node, cluster(), &first_state()).expect("needs no space");
+    assert_eq!(recovery.verdict, Verdict::TornTail { segment: path.clone(), offset: 8192, lsn: Lsn::new(33) });
+    // What recovery shows is on the disk, and what it dropped is not.
+    node.crash(Keep::Nothing);
+    let again = try_recover(&node, cluster(), &first_state()).expect("whole");
+    assert_eq!((again.verdict, again.log.end()), (Verdict::Clean, recovery.log.end()));
+    let description = describe_segment(node.vfs.as_ref(), &path).expect("valid");
+    assert_eq!(description.end, SegmentEnd::Blank);
+    let names: Vec<String> = node.vfs.list(&wal).expect("there").into_iter().map(|entry| entry.name).collect();
+    assert_eq!(names.iter().filter(|name| name.starts_with("spare")).count(), 0, "{names:?}");
+}
+
+#[test]
 fn a_bad_last_batch_below_a_mark_is_corrupt() {
     let (node, process) = filled();
     let path = segment(&process, 3);

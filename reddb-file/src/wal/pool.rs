@@ -90,7 +90,7 @@ struct Retired {
 #[derive(Debug)]
 struct Filling {
     file: Arc<dyn VfsFile>,
-    spare: PathBuf,
+    number: u64,
     filled_bytes: u64,
 }
 
@@ -159,6 +159,15 @@ impl SegmentPool {
         let shelf = self.shelf.lock();
         let retired: u64 = shelf.retired.iter().map(|retired| retired.file_bytes).sum();
         shelf.ready.len() as u64 * self.options.segment_bytes + retired + shelf.filling_bytes
+    }
+
+    /// Retires one pruned segment; says whether there was one. Takes no space.
+    ///
+    /// # Errors
+    /// [`WalError::Io`]; the log is not affected, and the step may be tried again later.
+    pub fn retire_step(&self) -> Result<bool, WalError> {
+        let _work = self.work.lock();
+        self.retire_one()
     }
 
     /// One step of background work: retires one pruned segment, or writes and syncs at most `bytes_max` bytes (rounded up to a
@@ -232,7 +241,7 @@ impl SegmentPool {
             let spare = match retired.renamed {
                 Some(spare) => spare,
                 None => {
-                    let spare = self.next_spare_path();
+                    let spare = self.spare_path(self.next_number());
                     self.vfs.rename(&retired.path, &spare)?;
                     if let Some(front) = self.shelf.lock().retired.front_mut() {
                         front.renamed = Some(spare.clone());
@@ -260,8 +269,7 @@ impl SegmentPool {
         let progress = self.fill_part(work, bytes_max);
         if progress.is_err() {
             if let Some(filling) = work.take() {
-                // Whatever state it is in, it is not to be used; if it cannot be removed now, opening the pool does.
-                let _ = self.vfs.remove(&temporary_path(&filling.spare));
+                self.discard(filling.number);
             }
             self.shelf.lock().filling_bytes = 0;
         }
@@ -272,9 +280,10 @@ impl SegmentPool {
         let filling = match work {
             Some(filling) => filling,
             None => {
-                let spare = self.next_spare_path();
-                let file = self.vfs.open(&temporary_path(&spare), OpenMode::CreateTruncate)?;
-                work.insert(Filling { file, spare, filled_bytes: 0 })
+                let number = self.next_number();
+                let opened = self.vfs.open(&temporary_path(&self.spare_path(number)), OpenMode::CreateTruncate);
+                let file = opened.inspect_err(|_| self.discard(number))?;
+                work.insert(Filling { file, number, filled_bytes: 0 })
             }
         };
         let left_bytes = self.options.segment_bytes - filling.filled_bytes;
@@ -285,7 +294,7 @@ impl SegmentPool {
         self.shelf.lock().filling_bytes = filling.filled_bytes;
         if bytes == left_bytes {
             filling.file.sync_all()?;
-            let spare = filling.spare.clone();
+            let spare = self.spare_path(filling.number);
             rename_durable(self.vfs.as_ref(), &temporary_path(&spare), &spare)?;
             *work = None;
             let mut shelf = self.shelf.lock();
@@ -297,7 +306,8 @@ impl SegmentPool {
 
     /// A file of a size of its own, for one batch that is larger than a segment.
     fn make_oversized(&self, file_bytes: u64) -> Result<Taken, WalError> {
-        let path = temporary_path(&self.next_spare_path());
+        let number = self.next_number();
+        let path = temporary_path(&self.spare_path(number));
         let made = (|| {
             let file = self.vfs.open(&path, OpenMode::CreateTruncate)?;
             write_zeros(file.as_ref(), 0, file_bytes)?;
@@ -306,17 +316,30 @@ impl SegmentPool {
         match made {
             Ok(()) => Ok(Taken { path, file_bytes }),
             Err(error) => {
-                // As above: a temporary that cannot be removed now is removed when the pool is opened.
-                let _ = self.vfs.remove(&path);
+                self.discard(number);
                 Err(no_space_or_io(error))
             }
         }
     }
 
-    fn next_spare_path(&self) -> PathBuf {
+    /// Removes what was being made under this number, in whatever state it is. A temporary that cannot be removed now is
+    /// removed when the pool is opened. The number is used again: attempts that fail for hours leave no trace.
+    fn discard(&self, number: u64) {
+        let _ = self.vfs.remove(&temporary_path(&self.spare_path(number)));
+        let mut shelf = self.shelf.lock();
+        if shelf.next_number == number.saturating_add(1) {
+            shelf.next_number = number;
+        }
+    }
+
+    fn next_number(&self) -> u64 {
         let mut shelf = self.shelf.lock();
         let number = shelf.next_number;
         shelf.next_number = number.saturating_add(1);
+        number
+    }
+
+    fn spare_path(&self, number: u64) -> PathBuf {
         self.wal_dir.join(format!("{SPARE_PREFIX}{number}"))
     }
 }
@@ -326,11 +349,11 @@ fn below(count: usize, limit: u32) -> bool {
     u32::try_from(count).is_ok_and(|count| count < limit)
 }
 
-fn no_space_or_io(error: VfsError) -> WalError {
+pub(super) fn no_space_or_io(error: VfsError) -> WalError {
     if error.is_no_space() { WalError::NoSpace { source: error } } else { WalError::Io(error) }
 }
 
-fn write_zeros(file: &dyn VfsFile, offset: u64, bytes: u64) -> VfsResult<()> {
+pub(super) fn write_zeros(file: &dyn VfsFile, offset: u64, bytes: u64) -> VfsResult<()> {
     let mut done = 0;
     while done < bytes {
         let left = usize::try_from(bytes - done).unwrap_or(usize::MAX);

@@ -2,29 +2,26 @@
 //!
 //! What can be read after a crash is not yet what the disk holds: after a kill or a failed sync, a batch may be in the page
 //! cache only, and a sync of today does not write pages that yesterday's failed sync marked clean. So, unless the last
-//! process said that it ended in order, the last segment's valid batches are written again, into another file, under a new
-//! salt; it is synced and renamed over before anyone sees them. The segments before need no such thing: a segment is begun
-//! only after the last batch of the one before it has been synced.
+//! process said that it ended in order, the last segment's valid batches are written again before anyone sees them (`rewrite`). The
+//! segments before need no such thing: a segment is begun only after the last batch of the one before it has been synced.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::control::{ControlState, Shutdown};
-use crate::durable::{parent_dir, remove_temporaries};
+use crate::durable::remove_temporaries;
 use crate::ids::{ClusterId, Lsn, TimelineId};
-use crate::layout::{parse_segment_name, timeline_dir, wal_dir};
-use crate::limits::BATCH_HEADER_BYTES;
+use crate::layout::{parse_segment_name, timeline_dir};
 use crate::mark::TimedMark;
-use crate::vfs::{EntryKind, OpenMode, Vfs, VfsError};
+use crate::vfs::{EntryKind, Vfs, VfsError};
 
 use super::classify::{Classification, Corruption, FoundSegment, classify, marks};
 use super::error::WalError;
-use super::format::{BLOCK_U64, BatchHeader, Salt, SegmentHeader};
+use super::format::Salt;
 use super::pool::SegmentPool;
-use super::scan::{SegmentScan, scan_segment};
+use super::rewrite::rewrite;
+use super::scan::scan_segment;
 use super::segment::SegmentInfo;
-use super::verify::BatchFault;
-use super::window::{RawBatchError, Window};
 
 /// What recovery found at the end of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,10 +162,10 @@ pub fn recover(
         log.end = scan.end;
         log.tail = Some(Tail { salt: scan.header.salt, end_offset: scan.end_offset });
         if control.shutdown == Shutdown::Unclean || torn.is_some() {
-            let file_bytes = rewrite(vfs.as_ref(), dir, &last.path, scan, pool, salt)?;
-            log.tail = Some(Tail { salt, end_offset: scan.end_offset });
+            let rewritten = rewrite(vfs.as_ref(), dir, &last.path, scan, pool, salt)?;
+            log.tail = Some(Tail { salt: rewritten.salt, end_offset: scan.end_offset });
             if let Some(info) = log.segments.last_mut() {
-                info.file_bytes = file_bytes;
+                info.file_bytes = rewritten.file_bytes;
             }
         }
     }
@@ -205,47 +202,4 @@ fn segment_info(found: &FoundSegment) -> Option<SegmentInfo> {
         last_lsn: scan.end.lsn,
         file_bytes: scan.file_bytes,
     })
-}
-
-/// Writes the segment's valid batches into another file under a new salt, and renames that over it. Returns the new size.
-fn rewrite(
-    vfs: &dyn Vfs,
-    dir: &Path,
-    path: &Path,
-    scan: &SegmentScan,
-    pool: &SegmentPool,
-    salt: Salt,
-) -> Result<u64, RecoverError> {
-    let taken = pool.take(scan.end_offset)?;
-    let header = SegmentHeader { salt, ..scan.header.clone() };
-    let target = vfs.open(&taken.path, OpenMode::ReadWrite)?;
-    target.write_at(&header.encode().map_err(WalError::from)?, 0)?;
-    let mut source = Window::new(vfs.open(path, OpenMode::Read)?, scan.file_bytes);
-    let mut offset = BLOCK_U64;
-    while offset < scan.end_offset {
-        let unstable = |_: BatchFault| RecoverError::Unstable { segment: path.to_owned(), offset };
-        let read = source.batch_header(offset, &scan.header.salt).and_then(|header| {
-            let batch = source.batch_records(offset, header)?;
-            if scan.header.salt.crc(&batch.records) == batch.header.records_crc {
-                Ok(batch)
-            } else {
-                Err(RawBatchError::Fault(BatchFault::RecordsChecksum))
-            }
-        });
-        let batch = match read {
-            Ok(batch) => batch,
-            Err(RawBatchError::Io(error)) => return Err(error.into()),
-            Err(RawBatchError::Fault(fault)) => return Err(unstable(fault)),
-        };
-        let file_bytes = batch.header.file_bytes();
-        let header = BatchHeader { records_crc: salt.crc(&batch.records), ..batch.header };
-        target.write_at(&header.encode(&salt).map_err(WalError::from)?, offset)?;
-        target.write_at(&batch.records, offset + u64::from(BATCH_HEADER_BYTES))?;
-        offset += file_bytes;
-    }
-    target.sync_all()?;
-    vfs.rename(&taken.path, path)?;
-    vfs.sync_dir(parent_dir(path))?;
-    vfs.sync_dir(&wal_dir(dir))?;
-    Ok(taken.file_bytes)
 }
