@@ -16,6 +16,7 @@ use crate::wait;
 pub struct Options {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    file_bytes_max: Option<u64>,
 }
 
 impl Options {
@@ -50,6 +51,24 @@ impl Options {
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Lets the process write no file beyond so many bytes, a multiple of 512: further writes fail as on a full disk.
+    /// `prlimit` can lift that while it runs.
+    #[must_use]
+    pub fn file_bytes_max(mut self, bytes: u64) -> Self {
+        self.file_bytes_max = Some(bytes);
+        self
+    }
+
+    /// The program, to be given its arguments.
+    fn command(&self) -> Command {
+        let Some(bytes) = self.file_bytes_max else { return Command::new(cli::binary()) };
+        let mut command = Command::new("sh");
+        // The signal that comes with the failed write would end the process.
+        let script = format!("trap '' XFSZ; ulimit -S -f {}; exec \"$0\" \"$@\"", bytes / 512);
+        command.args(["-c", &script]).arg(cli::binary());
+        command
     }
 }
 
@@ -101,7 +120,8 @@ impl Node {
         // The addresses of the last run would be taken for this one's.
         drop(std::fs::remove_file(&addresses));
         let output = File::options().create(true).append(true).open(&log).expect("the log's folder is writable");
-        let process = Command::new(cli::binary())
+        let process = options
+            .command()
             .arg("serve")
             .arg("--dir")
             .arg(dir)

@@ -285,7 +285,7 @@ impl Core {
             }
             Err(error @ WalError::NoSpace { .. }) => {
                 self.gate.set(Condition::DiskFull, || error.to_string());
-                Err(CommitFailure(CommandError::new(format!("MISCONF the write was not taken: {error}"))))
+                Err(CommitFailure(CommandError::new(format!("MISCONF the write was not taken (disk_full): {error}"))))
             }
             Err(error) => {
                 self.gate.set(Condition::Poisoned, || error.to_string());

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
@@ -23,6 +23,10 @@ const TICK: Duration = Duration::from_millis(250);
 /// Bytes of zeros written at once: small and paced, so that the log's own syncs hardly wait for them.
 const FILL_BYTES: u64 = 256 * 1024;
 const FILL_PAUSE: Duration = Duration::from_millis(2);
+/// How long filling waits after a failure: from here, doubled each time, to there. Nothing depends on it: the committer
+/// prepares a segment itself where none is ready.
+const FILL_RETRY_MIN: Duration = Duration::from_millis(500);
+const FILL_RETRY_MAX: Duration = Duration::from_secs(30);
 /// The engine is told to flush when the log has grown by so much since its last flush.
 const FLUSH_LOG_BYTES: u64 = 256 * 1024 * 1024;
 
@@ -49,7 +53,8 @@ impl Janitor {
         let (stop, stopped) = bounded(1);
         let gate = Arc::clone(&duties.gate);
         let thread = std::thread::Builder::new().name("reddb-janitor".to_owned()).spawn(move || {
-            let worker = std::panic::AssertUnwindSafe(|| Worker { duties, pruned: Lsn::ZERO }.run(&stopped));
+            let worker =
+                std::panic::AssertUnwindSafe(|| Worker { duties, pruned: Lsn::ZERO, fill_retry: None }.run(&stopped));
             if std::panic::catch_unwind(worker).is_err() {
                 gate.set(Condition::Poisoned, || "the janitor stopped on an internal error; restart".to_owned());
             }
@@ -69,11 +74,20 @@ impl Janitor {
 struct Worker {
     duties: Duties,
     pruned: Lsn,
+    fill_retry: Option<Retry>,
+}
+
+/// When something that failed is tried again.
+#[derive(Clone, Copy, Debug)]
+struct Retry {
+    at: Instant,
+    pause: Duration,
 }
 
 impl Worker {
     fn run(mut self, stopped: &Receiver<()>) {
         let mut flush_failed = false;
+        self.watch_disk();
         loop {
             let filling = self.fill();
             let pause = if filling { FILL_PAUSE } else { TICK };
@@ -88,23 +102,40 @@ impl Worker {
         }
     }
 
-    /// Says whether there is more to fill.
-    fn fill(&self) -> bool {
-        match self.duties.pool.fill_step(FILL_BYTES) {
-            Ok(FillProgress::Idle) => false,
-            Ok(FillProgress::Retired) => true,
-            Ok(FillProgress::Filled { left_bytes, .. }) => left_bytes > 0,
+    /// Says whether there is more to fill. A full disk gets nothing ahead of need: what is left of it is the reserve.
+    fn fill(&mut self) -> bool {
+        if self.fill_retry.is_some_and(|retry| Instant::now() < retry.at) {
+            return false;
+        }
+        let pool = &self.duties.pool;
+        let step = if self.duties.gate.holds(Condition::DiskFull) {
+            pool.retire_step().map(|retired| if retired { FillProgress::Retired } else { FillProgress::Idle })
+        } else {
+            pool.fill_step(FILL_BYTES)
+        };
+        match step {
+            Ok(progress) => {
+                self.fill_retry = None;
+                matches!(progress, FillProgress::Retired)
+                    || matches!(progress, FillProgress::Filled { left_bytes, .. } if left_bytes > 0)
+            }
             Err(error) => {
-                tracing::warn!(%error, "a log segment cannot be prepared ahead of need");
+                let pause = self.fill_retry.map_or(FILL_RETRY_MIN, |retry| (retry.pause * 2).min(FILL_RETRY_MAX));
+                self.fill_retry = Some(Retry { at: Instant::now() + pause, pause });
+                tracing::warn!(%error, next_try = ?pause, "a log segment cannot be prepared ahead of need");
                 false
             }
         }
     }
 
     fn watch_disk(&self) {
-        let Duties { dir, gate, disk_reserve_bytes, .. } = &self.duties;
+        let Duties { dir, gate, pool, disk_reserve_bytes, .. } = &self.duties;
+        // The committer says so too, where a segment does not fit; with a small reserve that would go on and off.
+        let refused = gate.holds(Condition::DiskFull);
+        let wanted = if refused { pool.segment_bytes().max(*disk_reserve_bytes) } else { *disk_reserve_bytes };
         match free_bytes(dir) {
-            Ok(free) if free >= *disk_reserve_bytes => gate.clear(Condition::DiskFull),
+            Ok(free) if free >= wanted => gate.clear(Condition::DiskFull),
+            Ok(_) if refused => {}
             Ok(free) => {
                 gate.set(Condition::DiskFull, || {
                     format!(

@@ -139,7 +139,9 @@ fn flush_loop(core: &Core, inbox: &Receiver<Message>) -> Result<(), EngineError>
         retry = match core.flush_in_background() {
             Ok(()) => false,
             Err(error) if may_resolve(&error) => {
-                tracing::warn!(%error, "a flush waits");
+                if !retry {
+                    tracing::warn!(%error, "a flush waits");
+                }
                 true
             }
             Err(error) => return Err(error),
@@ -158,13 +160,15 @@ fn compact_loop(core: &Core, inbox: &Receiver<Message>) -> Result<(), EngineErro
             }
             Some(Message::Work) | None => {}
         }
-        retry = false;
+        let waited = std::mem::take(&mut retry);
         while !core.signals().stopping.load(Ordering::Acquire) {
             match core.compact_in_background() {
                 Ok(CompactionStep::Progress) => {}
                 Ok(CompactionStep::Idle) => break,
                 Err(error) if may_resolve(&error) => {
-                    tracing::warn!(%error, "a compaction waits");
+                    if !waited {
+                        tracing::warn!(%error, "a compaction waits");
+                    }
                     retry = true;
                     break;
                 }
