@@ -17,7 +17,7 @@ use crate::store::{ReadError, Store, StoreError};
 
 /// A catalogue that could not be derived or written.
 #[derive(Debug, thiserror::Error)]
-pub enum CatalogueError {
+pub(crate) enum CatalogueError {
     /// The store, or a damaged document.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -39,7 +39,12 @@ impl From<StoreError> for CatalogueError {
 ///
 /// # Errors
 /// Any [`CatalogueError`] but of writing.
-pub async fn derive(store: &Store, cluster: ClusterId, epoch: Epoch, now_ms: u64) -> Result<Catalogue, CatalogueError> {
+pub(crate) async fn derive(
+    store: &Store,
+    cluster: ClusterId,
+    epoch: Epoch,
+    now_ms: u64,
+) -> Result<Catalogue, CatalogueError> {
     let epochs = Epochs::load(store, cluster, MissingDigest::Refuse).await?;
     let mut segments = segments(store, &epochs).await?;
     let mut timelines = Vec::new();
@@ -64,7 +69,7 @@ pub async fn derive(store: &Store, cluster: ClusterId, epoch: Epoch, now_ms: u64
 ///
 /// # Errors
 /// Any [`CatalogueError`].
-pub async fn write(store: &Store, cluster: ClusterId, epoch: Epoch, now_ms: u64) -> Result<(), CatalogueError> {
+pub(crate) async fn write(store: &Store, cluster: ClusterId, epoch: Epoch, now_ms: u64) -> Result<(), CatalogueError> {
     let catalogue = derive(store, cluster, epoch, now_ms).await?;
     store.put_overwrite(&ArchiveKey::Catalogue, sealed::encode(&catalogue)?.into()).await?;
     Ok(())

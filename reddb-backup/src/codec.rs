@@ -90,7 +90,7 @@ pub(crate) fn sidecar_of(
 }
 
 /// What a [`SegmentDecoder`] reads a stored segment through.
-pub type Decompressor<R> = zstd::stream::read::Decoder<'static, R>;
+pub(crate) type Decompressor<R> = zstd::stream::read::Decoder<'static, R>;
 
 /// Begins to read a stored segment. The header is checked; the caller compares it with the sidecar and with what it
 /// expects, and reads all records before it trusts any.

@@ -19,7 +19,7 @@ use crate::store::{ReadError, Store, StoreError};
 
 /// What the archive says about one epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EpochEntry {
+pub(crate) struct EpochEntry {
     /// Who claimed it.
     pub claim: EpochClaim,
     /// What came of it; `None` where its claimant has neither begun nor been closed out.
@@ -31,7 +31,7 @@ pub struct EpochEntry {
 impl EpochEntry {
     /// Where it began, if it did.
     #[must_use]
-    pub fn begins(&self) -> Option<ForkPoint> {
+    pub(crate) fn begins(&self) -> Option<ForkPoint> {
         match self.start.as_ref()?.outcome {
             EpochOutcome::Begins { begins, .. } => Some(begins),
             EpochOutcome::Abandoned { .. } => None,
@@ -40,7 +40,7 @@ impl EpochEntry {
 
     /// Where it says that its predecessor's timeline ended.
     #[must_use]
-    pub fn closes(&self) -> Option<ForkPoint> {
+    pub(crate) fn closes(&self) -> Option<ForkPoint> {
         match self.start.as_ref()?.outcome {
             EpochOutcome::Begins { closes, .. } => closes,
             EpochOutcome::Abandoned { .. } => None,
@@ -50,7 +50,7 @@ impl EpochEntry {
 
 /// All epochs of an archive, from 1, without a gap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Epochs {
+pub(crate) struct Epochs {
     entries: BTreeMap<Epoch, EpochEntry>,
 }
 
@@ -99,7 +99,7 @@ impl Epochs {
     ///
     /// # Errors
     /// Any [`EpochsError`].
-    pub async fn load(store: &Store, cluster: ClusterId, missing: MissingDigest) -> Result<Self, EpochsError> {
+    pub(crate) async fn load(store: &Store, cluster: ClusterId, missing: MissingDigest) -> Result<Self, EpochsError> {
         let listed = store.list(EPOCHS_PREFIX).await?;
         let read = futures_util::stream::iter(listed).map(|object| read(store, cluster, object.key, missing));
         let documents: Vec<EpochDocument> = read.buffered(READS_AT_ONCE).try_collect().await?;
@@ -150,37 +150,37 @@ impl Epochs {
     }
 
     /// All epochs, ascending.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (Epoch, &EpochEntry)> {
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (Epoch, &EpochEntry)> {
         self.entries.iter().map(|(epoch, entry)| (*epoch, entry))
     }
 
     /// One epoch.
     #[must_use]
-    pub fn get(&self, epoch: Epoch) -> Option<&EpochEntry> {
+    pub(crate) fn get(&self, epoch: Epoch) -> Option<&EpochEntry> {
         self.entries.get(&epoch)
     }
 
     /// The highest claimed epoch; [`Epoch::ZERO`] where there is none.
     #[must_use]
-    pub fn newest(&self) -> Epoch {
+    pub(crate) fn newest(&self) -> Epoch {
         self.entries.keys().next_back().copied().unwrap_or(Epoch::ZERO)
     }
 
     /// The highest epoch that began.
     #[must_use]
-    pub fn newest_begun(&self) -> Option<(Epoch, &EpochEntry)> {
+    pub(crate) fn newest_begun(&self) -> Option<(Epoch, &EpochEntry)> {
         self.iter().rev().find(|(_, entry)| entry.begins().is_some())
     }
 
     /// The highest epoch that began on `timeline`.
     #[must_use]
-    pub fn newest_begun_on(&self, timeline: TimelineId) -> Option<(Epoch, &EpochEntry)> {
+    pub(crate) fn newest_begun_on(&self, timeline: TimelineId) -> Option<(Epoch, &EpochEntry)> {
         self.iter().rev().find(|(_, entry)| entry.begins().is_some_and(|begins| begins.timeline == timeline))
     }
 
     /// The lowest LSN at which a later epoch than `epoch` closed `timeline`: what `epoch` shipped beyond it is void.
     #[must_use]
-    pub fn closed_at(&self, epoch: Epoch, timeline: TimelineId) -> Option<ForkPoint> {
+    pub(crate) fn closed_at(&self, epoch: Epoch, timeline: TimelineId) -> Option<ForkPoint> {
         let later = self.iter().filter(|(other, _)| *other > epoch);
         let closings = later.filter_map(|(_, entry)| entry.closes()).filter(|point| point.timeline == timeline);
         closings.min_by_key(|point| point.lsn)
@@ -188,14 +188,14 @@ impl Epochs {
 
     /// Whether what `epoch` wrote about `lsn` on `timeline` is void. An epoch that never began has written nothing valid.
     #[must_use]
-    pub fn is_void(&self, epoch: Epoch, timeline: TimelineId, lsn: Lsn) -> bool {
+    pub(crate) fn is_void(&self, epoch: Epoch, timeline: TimelineId, lsn: Lsn) -> bool {
         let begun = self.get(epoch).and_then(EpochEntry::begins).is_some_and(|begins| begins.timeline == timeline);
         !begun || self.closed_at(epoch, timeline).is_some_and(|point| lsn > point.lsn)
     }
 
     /// Whether a segment is void: the part of it that counts, if any, is also in another one.
     #[must_use]
-    pub fn is_segment_void(&self, name: &SegmentName) -> bool {
+    pub(crate) fn is_segment_void(&self, name: &SegmentName) -> bool {
         self.is_void(name.epoch, name.timeline, name.last_lsn)
     }
 }

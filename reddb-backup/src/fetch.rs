@@ -58,7 +58,7 @@ pub enum FetchError {
 impl FetchError {
     /// Whether the object is absent or damaged, as opposed to a store that does not answer.
     #[must_use]
-    pub fn is_damage(&self) -> bool {
+    pub(crate) fn is_damage(&self) -> bool {
         match self {
             Self::Store(error) => matches!(error.kind(), StoreErrorKind::NotFound | StoreErrorKind::Integrity),
             Self::Size { .. } | Self::Digest { .. } => true,

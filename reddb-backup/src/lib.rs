@@ -15,16 +15,16 @@
 //! * Every document and every segment is bounded before it is allocated and checked before it is believed.
 //! * Only create-only writes fence. Clocks decide when somebody may try, never who wins.
 
-pub mod catalogue;
+mod catalogue;
 pub mod claim;
 pub mod clock;
 pub mod codec;
-pub mod epochs;
+mod epochs;
 mod fetch;
 pub mod history;
 pub mod info;
 pub mod plan;
-pub mod points;
+mod points;
 pub mod progress;
 pub mod restore;
 mod segment;

@@ -174,7 +174,7 @@ pub fn read(vfs: &dyn Vfs, dir: &Path, cluster: ClusterId) -> Result<ControlStat
 ///
 /// # Errors
 /// [`ControlError::Missing`] and `Io`.
-pub fn read_slots(vfs: &dyn Vfs, dir: &Path, cluster: ClusterId) -> Result<ControlSlots, ControlError> {
+pub(crate) fn read_slots(vfs: &dyn Vfs, dir: &Path, cluster: ClusterId) -> Result<ControlSlots, ControlError> {
     let path = control_path(dir);
     let file = match vfs.open(&path, OpenMode::Read) {
         Err(error) if error.is_not_found() => return Err(ControlError::Missing { path }),
@@ -188,7 +188,7 @@ pub fn read_slots(vfs: &dyn Vfs, dir: &Path, cluster: ClusterId) -> Result<Contr
 
 /// Both slots of a control file with these contents. `cluster` is compared where it is known.
 #[must_use]
-pub fn decode_slots(contents: &[u8], cluster: Option<ClusterId>) -> ControlSlots {
+pub(crate) fn decode_slots(contents: &[u8], cluster: Option<ClusterId>) -> ControlSlots {
     let slot = |index: u64, start: usize| {
         let bytes = contents.get(start..).unwrap_or_default();
         let bytes = bytes.get(..SLOT_BYTES).unwrap_or(bytes);

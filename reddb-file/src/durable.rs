@@ -68,15 +68,6 @@ pub fn rename_durable(vfs: &dyn Vfs, from: &Path, to: &Path) -> VfsResult<()> {
     Ok(())
 }
 
-/// Removes the file at `path` and makes that durable.
-///
-/// # Errors
-/// The first failed operation.
-pub fn remove_durable(vfs: &dyn Vfs, path: &Path) -> VfsResult<()> {
-    vfs.remove(path)?;
-    vfs.sync_dir(parent_dir(path))
-}
-
 /// Durably creates the directory `path` and whatever is missing above it. A directory that exists is synced all the same:
 /// the process that made it may have died before it did.
 ///
@@ -101,7 +92,7 @@ pub fn create_dir_durable(vfs: &dyn Vfs, path: &Path) -> VfsResult<()> {
 ///
 /// # Errors
 /// The first failed operation.
-pub fn remove_temporaries(vfs: &dyn Vfs, dir: &Path) -> VfsResult<u32> {
+pub(crate) fn remove_temporaries(vfs: &dyn Vfs, dir: &Path) -> VfsResult<u32> {
     let mut removed = 0;
     for entry in vfs.list(dir)? {
         if entry.name.ends_with(TEMPORARY_SUFFIX) {

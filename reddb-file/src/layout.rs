@@ -6,7 +6,8 @@
 //! <dir>/control                                             marks, timeline, epoch
 //! <dir>/wal/<timeline, 10 digits>/<first LSN, 20 digits>.wal    segments of the log
 //! <dir>/wal/spare-<n>                                       preallocated segments that have no name yet
-//! <dir>/engine/…  <dir>/audit/…  <dir>/staging/…  <dir>/intents
+//! <dir>/engine/…                                            the engine's own files
+//! <dir>/staging/…                                           checkpoints on their way to the archive
 //! ```
 //! Digits are padded with zeros, so that text order is number order.
 
@@ -49,12 +50,6 @@ pub fn staging_dir(dir: &Path) -> PathBuf {
     dir.join("staging")
 }
 
-/// `<dir>/audit`
-#[must_use]
-pub fn audit_dir(dir: &Path) -> PathBuf {
-    dir.join("audit")
-}
-
 /// `<dir>/wal`
 #[must_use]
 pub fn wal_dir(dir: &Path) -> PathBuf {
@@ -75,7 +70,7 @@ pub fn segment_path(dir: &Path, timeline: TimelineId, first_lsn: Lsn) -> PathBuf
 
 /// `<first LSN>.wal`
 #[must_use]
-pub fn segment_name(first_lsn: Lsn) -> String {
+pub(crate) fn segment_name(first_lsn: Lsn) -> String {
     format!("{:020}{SEGMENT_SUFFIX}", first_lsn.get())
 }
 
@@ -91,7 +86,7 @@ pub fn parse_segment_name(name: &str) -> Option<Lsn> {
 
 /// The number that a spare segment's name says, or `None` where it is not a spare's name.
 #[must_use]
-pub fn parse_spare_name(name: &str) -> Option<u64> {
+pub(crate) fn parse_spare_name(name: &str) -> Option<u64> {
     let digits = name.strip_prefix(SPARE_PREFIX)?;
     let number: u64 = digits.parse().ok()?;
     (number.to_string() == digits).then_some(number)

@@ -17,7 +17,7 @@ use crate::store::Store;
 ///
 /// # Errors
 /// Any [`ClaimError`] of the store, and [`ClaimError::Read`] for a sidecar that is damaged or is another segment's.
-pub async fn archive_end(
+pub(crate) async fn archive_end(
     store: &Store,
     epochs: &Epochs,
     timeline: TimelineId,

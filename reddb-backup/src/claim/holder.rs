@@ -56,7 +56,7 @@ impl fmt::Display for HolderInfo {
 ///
 /// # Errors
 /// [`ClaimError::Store`] and [`ClaimError::Read`].
-pub async fn live_holder(
+pub(crate) async fn live_holder(
     store: &Store,
     epochs: &Epochs,
     node: NodeId,

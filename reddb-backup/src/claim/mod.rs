@@ -35,10 +35,12 @@ use crate::source::LocalHistory;
 use crate::store::probe::PROBE_PREFIX;
 use crate::store::{ReadError, Store, StoreError};
 
-pub use end::archive_end;
+pub use crate::epochs::EpochsError;
+pub(crate) use end::archive_end;
 pub use error::ClaimError;
-pub use holder::{HolderInfo, WatchSettings, live_holder};
-pub use plan::{Relation, relation};
+pub(crate) use holder::live_holder;
+pub use holder::{HolderInfo, WatchSettings};
+use plan::{Relation, relation};
 pub use timeline::{LocalTimeline, TimelineRequest, claim_timeline};
 
 /// How often a claim is tried again because another claimant took the number.

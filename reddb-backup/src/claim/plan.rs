@@ -8,7 +8,7 @@ use crate::epochs::Epochs;
 
 /// How a log's timeline stands to those of the archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Relation {
+pub(super) enum Relation {
     /// No epoch has begun: there is nothing to extend.
     New,
     /// The log's timeline is the archive's newest.
@@ -29,7 +29,7 @@ pub enum Relation {
 
 /// Finds out how a log on `local` stands to the archive.
 #[must_use]
-pub fn relation(epochs: &Epochs, local: TimelineId) -> Relation {
+pub(crate) fn relation(epochs: &Epochs, local: TimelineId) -> Relation {
     let newest = epochs.newest_begun().and_then(|(epoch, entry)| Some((epoch, entry.begins()?.timeline)));
     match newest {
         None => Relation::New,

@@ -40,13 +40,13 @@ impl<T> Slot<T> {
 
     /// Whether no object has this key.
     #[must_use]
-    pub const fn is_absent(&self) -> bool {
+    pub(crate) const fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)
     }
 
     /// Whether an object is there that cannot be believed.
     #[must_use]
-    pub const fn is_damaged(&self) -> bool {
+    pub(crate) const fn is_damaged(&self) -> bool {
         matches!(self, Self::Damaged)
     }
 }
@@ -85,7 +85,7 @@ pub struct SnapshotKey {
 impl SnapshotKey {
     /// The same as the archive writes it.
     #[must_use]
-    pub const fn reference(self) -> SnapshotRef {
+    pub(crate) const fn reference(self) -> SnapshotRef {
         SnapshotRef { timeline: self.timeline, lsn: self.lsn, id: self.id }
     }
 }
@@ -124,7 +124,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// What names it.
     #[must_use]
-    pub const fn reference(&self) -> SnapshotRef {
+    pub(crate) const fn reference(&self) -> SnapshotRef {
         SnapshotRef { timeline: self.timeline, lsn: self.lsn, id: self.id }
     }
 }

@@ -83,30 +83,30 @@ impl Epochs {
 
     /// Whether `epoch` began.
     #[must_use]
-    pub fn has_begun(&self, epoch: Epoch) -> bool {
+    pub(crate) fn has_begun(&self, epoch: Epoch) -> bool {
         self.begun.contains_key(&epoch)
     }
 
     /// Whether `epoch` began on `timeline`: only then may it have shipped anything of it.
     #[must_use]
-    pub fn has_begun_on(&self, epoch: Epoch, timeline: TimelineId) -> bool {
+    pub(crate) fn has_begun_on(&self, epoch: Epoch, timeline: TimelineId) -> bool {
         self.begun.get(&epoch).is_some_and(|begins| begins.timeline == timeline)
     }
 
     /// Where `timeline` was closed, by epoch.
     #[must_use]
-    pub fn closings(&self, timeline: TimelineId) -> &[Closing] {
+    pub(crate) fn closings(&self, timeline: TimelineId) -> &[Closing] {
         self.closings.get(&timeline).map_or(&[], Vec::as_slice)
     }
 
     /// The timelines that were closed.
-    pub fn closed_timelines(&self) -> impl Iterator<Item = TimelineId> + '_ {
+    pub(crate) fn closed_timelines(&self) -> impl Iterator<Item = TimelineId> + '_ {
         self.closings.keys().copied()
     }
 
     /// The closing that makes void what `epoch` put on `timeline` at `lsn`, if one does.
     #[must_use]
-    pub fn voided_by(&self, timeline: TimelineId, epoch: Epoch, lsn: Lsn) -> Option<Closing> {
+    pub(crate) fn voided_by(&self, timeline: TimelineId, epoch: Epoch, lsn: Lsn) -> Option<Closing> {
         self.closings(timeline).iter().find(|closing| closing.epoch > epoch && lsn > closing.lsn).copied()
     }
 

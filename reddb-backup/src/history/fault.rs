@@ -164,7 +164,7 @@ impl Fault {
 
     /// The same fault, which touches these records.
     #[must_use]
-    pub fn affecting(mut self, range: LsnRange) -> Self {
+    pub(crate) fn affecting(mut self, range: LsnRange) -> Self {
         self.affects = Some(range);
         self
     }

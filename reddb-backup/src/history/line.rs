@@ -62,7 +62,7 @@ pub struct Run {
 impl Run {
     /// The step that holds `lsn`.
     #[must_use]
-    pub fn step_at(&self, lsn: Lsn) -> Option<&Step> {
+    pub(crate) fn step_at(&self, lsn: Lsn) -> Option<&Step> {
         let at = self.steps.partition_point(|step| step.to < lsn);
         self.steps.get(at).filter(|step| step.from <= lsn)
     }
@@ -106,14 +106,14 @@ impl Line {
 
     /// The run that holds `lsn`.
     #[must_use]
-    pub fn run_at(&self, lsn: Lsn) -> Option<&Run> {
+    pub(crate) fn run_at(&self, lsn: Lsn) -> Option<&Run> {
         let at = self.runs.partition_point(|run| run.last_lsn < lsn);
         self.runs.get(at).filter(|run| run.first_lsn <= lsn)
     }
 
     /// What sidecars say of the chain at `lsn`: as the chain after it, or before its successor.
     #[must_use]
-    pub fn chain_at(&self, lsn: Lsn) -> Option<Chain> {
+    pub(crate) fn chain_at(&self, lsn: Lsn) -> Option<Chain> {
         let after = || {
             let step = self.run_at(lsn)?.step_at(lsn)?;
             (step.to == lsn).then(|| step.chain_after()).flatten()

@@ -16,7 +16,7 @@ pub mod fault;
 pub mod line;
 pub mod read;
 pub mod tree;
-pub mod witness;
+mod witness;
 
 mod conclude;
 mod reach;
@@ -36,7 +36,7 @@ pub use fault::{Fault, FaultKind, LsnRange};
 pub use line::{Line, Run, Step};
 pub use reach::{Moment, Reachable};
 pub use tree::{Span, Tree};
-pub use witness::{Reach, Witness};
+use witness::Witness;
 
 /// The snapshots that count, by timeline, in LSN order.
 pub(crate) type Snapshots = BTreeMap<TimelineId, Vec<Snapshot>>;
@@ -100,19 +100,19 @@ impl History {
     }
 
     /// All snapshots that count, by timeline, then LSN.
-    pub fn all_snapshots(&self) -> impl Iterator<Item = &Snapshot> + '_ {
+    pub(crate) fn all_snapshots(&self) -> impl Iterator<Item = &Snapshot> + '_ {
         self.snapshots.values().flatten()
     }
 
     /// Snapshots whose manifests are there and cannot be believed.
     #[must_use]
-    pub const fn damaged_snapshots(&self) -> &BTreeSet<SnapshotKey> {
+    pub(crate) const fn damaged_snapshots(&self) -> &BTreeSet<SnapshotKey> {
         &self.damaged_snapshots
     }
 
     /// Whether the restore point was made beyond a closing, or by an epoch that never began.
     #[must_use]
-    pub fn is_void_point(&self, point: &RestorePoint) -> bool {
+    pub(crate) fn is_void_point(&self, point: &RestorePoint) -> bool {
         self.void_points.contains(&point.name)
     }
 
@@ -121,15 +121,9 @@ impl History {
         self.contents.points.values().filter_map(|slot| slot.present()).filter(|point| !self.is_void_point(point))
     }
 
-    /// What documents say of the chain, by owning timeline and LSN.
-    #[must_use]
-    pub fn witnesses(&self) -> &[Witness] {
-        &self.witnesses
-    }
-
     /// The witnesses of the records that `timeline` owns, in LSN order.
     #[must_use]
-    pub fn witnesses_of(&self, timeline: TimelineId) -> &[Witness] {
+    pub(crate) fn witnesses_of(&self, timeline: TimelineId) -> &[Witness] {
         let from = self.witnesses.partition_point(|witness| witness.timeline < timeline);
         let to = self.witnesses.partition_point(|witness| witness.timeline <= timeline);
         &self.witnesses[from..to]
@@ -160,7 +154,7 @@ impl History {
 
     /// The timeline that "the latest" means: the one that the newest epoch writes.
     #[must_use]
-    pub fn newest_timeline(&self) -> Option<TimelineId> {
+    pub(crate) fn newest_timeline(&self) -> Option<TimelineId> {
         match self.epochs.newest() {
             Some((_, begins)) => Some(begins.timeline),
             None => self.tree.usable().last(),

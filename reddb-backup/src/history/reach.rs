@@ -39,7 +39,7 @@ impl History {
     /// The snapshots that a restore on `timeline` may start from, in LSN order: those on its path, at or before the forks,
     /// whose chain is the log's where sidecars can tell.
     #[must_use]
-    pub fn usable_snapshots(&self, timeline: TimelineId) -> Vec<&Snapshot> {
+    pub(crate) fn usable_snapshots(&self, timeline: TimelineId) -> Vec<&Snapshot> {
         let path = self.tree().path(timeline);
         let on_path = path
             .iter()
@@ -63,13 +63,13 @@ impl History {
 
     /// The run that goes on from a state at `lsn`, where there is one.
     #[must_use]
-    pub fn run_after(&self, timeline: TimelineId, lsn: Lsn) -> Option<&Run> {
+    pub(crate) fn run_after(&self, timeline: TimelineId, lsn: Lsn) -> Option<&Run> {
         self.line(timeline)?.run_at(lsn.next()?)
     }
 
     /// The last state that can be reached from a snapshot at `lsn`.
     #[must_use]
-    pub fn reach_of(&self, timeline: TimelineId, lsn: Lsn) -> Lsn {
+    pub(crate) fn reach_of(&self, timeline: TimelineId, lsn: Lsn) -> Lsn {
         self.run_after(timeline, lsn).map_or(lsn, |run| run.last_lsn)
     }
 
@@ -97,7 +97,7 @@ impl History {
 
     /// The time of the record at `lsn`, where a document says it.
     #[must_use]
-    pub fn time_at(&self, timeline: TimelineId, lsn: Lsn) -> Option<u64> {
+    pub(crate) fn time_at(&self, timeline: TimelineId, lsn: Lsn) -> Option<u64> {
         let owner = self.tree().owner(timeline, lsn);
         let witnesses = self.witnesses_of(owner);
         let from = witnesses.partition_point(|witness| witness.lsn < lsn);

@@ -36,7 +36,7 @@ impl Span {
 
     /// Whether a state at `lsn`, on this timeline, is part of the history.
     #[must_use]
-    pub fn holds_state(&self, lsn: Lsn) -> bool {
+    pub(crate) fn holds_state(&self, lsn: Lsn) -> bool {
         self.after <= lsn && lsn <= self.upto
     }
 }

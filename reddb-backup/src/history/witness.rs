@@ -14,7 +14,7 @@ use super::tree::Tree;
 
 /// Whether the archive had reached a witness's LSN when it was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reach {
+pub(crate) enum Reach {
     /// It had: the records up to there are or were in the archive.
     Reached,
     /// Not necessarily.
@@ -23,7 +23,7 @@ pub enum Reach {
 
 /// What one document says of the chain at one LSN.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Witness {
+pub(crate) struct Witness {
     /// The timeline that it names.
     pub named: TimelineId,
     /// The timeline that owns the record at `lsn`.

@@ -69,7 +69,7 @@ pub enum Stop {
 impl Stop {
     /// The last record that may be applied.
     #[must_use]
-    pub const fn at_most(&self) -> Lsn {
+    pub(crate) const fn at_most(&self) -> Lsn {
         match self {
             Self::AtLsn(lsn) | Self::AfterTime { at_most: lsn, .. } => *lsn,
         }

@@ -33,7 +33,6 @@ use crate::store::{ReadError, RetryPolicy, StoreError};
 
 pub use archiver::{Archiver, ArchiverParts};
 pub use handle::{ArchiverHandle, HandleError, ShutdownReport};
-pub use plan::{Step, next_step};
 pub use status::{ArchiverState, ArchiverStatus, RunningSnapshot, Shipped};
 
 /// How an [`Archiver`] works.

@@ -6,7 +6,7 @@ use reddb_file::Lsn;
 
 /// The next step of a cycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub(super) enum Step {
     /// Ship the records from `from` to `to`.
     Ship {
         /// The record after the archived mark.
@@ -22,7 +22,7 @@ pub enum Step {
 
 /// Decides it from how far the archive and the log are, and from the head's age.
 #[must_use]
-pub fn next_step(archived: Lsn, durable: Lsn, head_age: Duration, beat_interval: Duration) -> Step {
+pub(crate) fn next_step(archived: Lsn, durable: Lsn, head_age: Duration, beat_interval: Duration) -> Step {
     match archived.next() {
         Some(from) if durable > archived => Step::Ship { from, to: durable },
         _ if head_age >= beat_interval => Step::Beat,

@@ -37,7 +37,7 @@ pub struct SnapshotProgress {
 }
 
 /// Told of progress. Must not block.
-pub type ProgressFn = Arc<dyn Fn(SnapshotProgress) + Send + Sync>;
+pub(crate) type ProgressFn = Arc<dyn Fn(SnapshotProgress) + Send + Sync>;
 
 /// A snapshot that did not come about.
 #[derive(Debug, thiserror::Error)]

@@ -30,7 +30,7 @@ impl RetryPolicy {
 
     /// The longest wait after `failed` failed attempts: doubled each time, up to the limit.
     #[must_use]
-    pub fn wait_limit(&self, failed: u32) -> Duration {
+    pub(crate) fn wait_limit(&self, failed: u32) -> Duration {
         let doublings = failed.saturating_sub(1).min(20);
         self.first_wait.saturating_mul(1 << doublings).min(self.wait_max)
     }

@@ -23,7 +23,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::LocalFile`] where the file is not the one that was hashed before, or any other [`StoreError`].
-    pub async fn put_object_file(
+    pub(crate) async fn put_object_file(
         &self,
         digest: Sha256Digest,
         file_bytes: u64,

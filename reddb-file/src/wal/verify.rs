@@ -66,7 +66,7 @@ impl BatchFault {
     /// Whether a crash while the batch was being written can have done this. Anything else has a checksum over it that
     /// says that it was written just so, or that it was there and is not any more.
     #[must_use]
-    pub fn may_be_torn(&self) -> bool {
+    pub(crate) fn may_be_torn(&self) -> bool {
         match self {
             Self::Header(error) => match error {
                 BatchHeaderError::Truncated { .. } | BatchHeaderError::Magic | BatchHeaderError::Checksum => true,

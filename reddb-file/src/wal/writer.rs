@@ -145,7 +145,7 @@ impl WalWriter {
     ///
     /// # Errors
     /// [`WalError::NoSpace`] (nothing poisoned) and `Poisoned`.
-    pub fn ensure_room(&mut self, records_bytes: u32) -> Result<(), WalError> {
+    pub(crate) fn ensure_room(&mut self, records_bytes: u32) -> Result<(), WalError> {
         if let Some(poison) = &self.poison {
             return Err(poison.clone());
         }

@@ -4,11 +4,11 @@
 //! and claims as soon as the store is back. One that has not (new, or restored) may not, since its timeline's first record
 //! needs the archive's word.
 
+use reddb_backup::claim::EpochsError;
 use reddb_backup::claim::{
     Claim, ClaimError, Claimant, LocalTimeline, Takeover, TimelineRequest, WatchSettings, claim, claim_timeline,
 };
 use reddb_backup::clock::SystemClock;
-use reddb_backup::epochs::EpochsError;
 use reddb_backup::source::LocalHistory;
 use reddb_backup::store::{
     Addressing, ArchiveUrl, OpenMode, PlainHttp, ProbeError, ReadError, Store, StoreError, StoreErrorKind,
