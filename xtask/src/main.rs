@@ -4,12 +4,14 @@
 //! from outside Rust's test runner: an S3 server, client libraries, a package index.
 //! This crate depends on no crate of the workspace, so that it builds while they do not.
 
+mod bench;
 mod ci;
 mod clients;
 mod licences;
 mod packages;
 mod process;
 mod s3;
+mod scratch;
 mod tidy;
 mod workspace;
 
@@ -35,6 +37,8 @@ enum Task {
     Tidy,
     /// Licences, sources, pins and duplicates of every dependency.
     Licences,
+    /// Measures RedDB beside Redis and others on this machine, and prints medians, spread and ratios.
+    Bench(bench::Arguments),
     /// Starts an S3 server on loopback, and runs a command that finds it through its environment.
     S3(s3::Arguments),
     /// Installs client libraries of other languages, and runs the tests that use them.
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
         Task::Ci => ci::run(&workspace),
         Task::Tidy => ci::run_one(&workspace, ci::TIDY),
         Task::Licences => ci::run_one(&workspace, ci::LICENCES),
+        Task::Bench(arguments) => bench::run(&workspace, &arguments),
         Task::S3(arguments) => s3::run(&workspace, &arguments),
         Task::Clients => clients::run(&workspace),
         Task::Packages(arguments) => packages::run(&workspace, &arguments),

@@ -16,6 +16,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::process;
+use crate::scratch::Scratch;
 use crate::workspace::Workspace;
 
 const VERSION: &str = "0.14.1";
@@ -82,17 +83,12 @@ fn install(workspace: &Workspace) -> Result<PathBuf, String> {
 struct Server {
     process: Child,
     address: SocketAddr,
-    _root: tempfile::TempDir,
+    _root: Scratch,
 }
 
 impl Server {
     fn start(binary: &Path, target: &Path) -> Result<Self, String> {
-        let parent = target.join("s3");
-        remove_abandoned(&parent)?;
-        let root = tempfile::Builder::new()
-            .prefix(&format!("{}-", std::process::id()))
-            .tempdir_in(&parent)
-            .map_err(|error| format!("cannot make a directory in {}: {error}", parent.display()))?;
+        let root = Scratch::make(&target.join("s3"))?;
         std::fs::create_dir(root.path().join(BUCKET)).map_err(|error| format!("cannot make the bucket: {error}"))?;
         let mut process = Command::new(binary)
             .args(["--host", "127.0.0.1", "--port", "0"])
@@ -162,21 +158,6 @@ fn listening_at(line: &str) -> Option<SocketAddr> {
     rest.split(|character: char| character.is_whitespace() || character == ',').next()?.parse().ok()
 }
 
-/// Makes `parent`, and removes the directories of runs whose process is gone.
-fn remove_abandoned(parent: &Path) -> Result<(), String> {
-    let fault = |error: std::io::Error| format!("cannot prepare {}: {error}", parent.display());
-    std::fs::create_dir_all(parent).map_err(fault)?;
-    for entry in std::fs::read_dir(parent).map_err(fault)? {
-        let entry = entry.map_err(fault)?;
-        let name = entry.file_name();
-        let owner = name.to_str().and_then(|name| name.split('-').next()).and_then(|owner| owner.parse::<u32>().ok());
-        if owner.is_some_and(|owner| !Path::new("/proc").join(owner.to_string()).exists()) {
-            std::fs::remove_dir_all(entry.path()).map_err(fault)?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,16 +167,5 @@ mod tests {
         let line = "  2026-01-01T00:00:00Z  INFO s3s_fs: server is running at http://127.0.0.1:40123, local_addr: x";
         assert_eq!(listening_at(line), Some("127.0.0.1:40123".parse().unwrap()));
         assert_eq!(listening_at("INFO s3s_fs: authentication is enabled"), None);
-    }
-
-    #[test]
-    fn only_directories_of_processes_that_are_gone_are_removed() {
-        let parent = tempfile::tempdir().unwrap();
-        let mine = parent.path().join(format!("{}-x", std::process::id()));
-        let gone = parent.path().join(format!("{}-x", u32::MAX));
-        std::fs::create_dir(&mine).unwrap();
-        std::fs::create_dir(&gone).unwrap();
-        remove_abandoned(parent.path()).unwrap();
-        assert!(mine.exists() && !gone.exists());
     }
 }

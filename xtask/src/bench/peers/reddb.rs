@@ -1,0 +1,139 @@
+//! RedDB as it is delivered: default settings, every write synced before its acknowledgement, the archive running.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::bench::guard::Guarded;
+use crate::bench::peers::wait_for;
+use crate::bench::resp::Client;
+
+/// How to start a server.
+#[derive(Debug, Clone)]
+pub(crate) struct Reddb<'a> {
+    binary: &'a Path,
+    dir: PathBuf,
+    archive: String,
+}
+
+impl<'a> Reddb<'a> {
+    /// A server on `<place>/data` that archives to `<place>/archive`.
+    pub(crate) fn new(binary: &'a Path, place: &Path) -> Self {
+        let archive = format!("file://{}", place.join("archive").display());
+        Self { binary, dir: place.join("data"), archive }
+    }
+
+    /// Starts it and waits until it serves.
+    ///
+    /// # Errors
+    /// It did not come up.
+    pub(crate) fn start(&self) -> Result<Server, String> {
+        let addresses = self.dir.join("addresses.json");
+        // The addresses of the last run would be taken for this one's.
+        drop(std::fs::remove_file(&addresses));
+        let mut command = Command::new(self.binary);
+        command.arg("serve").arg("--dir").arg(&self.dir).args(["--archive", &self.archive]);
+        command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        command.env("NO_COLOR", "1");
+        if let Some(parent) = self.dir.parent() {
+            std::fs::create_dir_all(parent).map_err(|error| format!("cannot make {}: {error}", parent.display()))?;
+        }
+        let mut process = Guarded::start(&mut command, &self.dir.with_extension("log"))?;
+        let (address, admin) = wait_for(&mut process, || {
+            let (data, admin) = read_addresses(&addresses)?;
+            Client::connect(data).ok()?.call(&["PING"]).ok()?;
+            Some((data, admin))
+        })?;
+        Ok(Server { process, address, admin })
+    }
+}
+
+/// The two ports, once the server has written them.
+fn read_addresses(path: &Path) -> Option<(SocketAddr, SocketAddr)> {
+    let value: Value = serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()?;
+    let address = |name: &str| value[name].as_str()?.parse().ok();
+    Some((address("data")?, address("admin")?))
+}
+
+/// A running server.
+#[derive(Debug)]
+pub(crate) struct Server {
+    process: Guarded,
+    /// The data port.
+    pub(crate) address: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Server {
+    /// `GET /admin/status`
+    ///
+    /// # Errors
+    /// The admin port does not answer.
+    pub(crate) fn status(&self) -> Result<Value, String> {
+        self.request("GET", "/admin/status")
+    }
+
+    /// A number of the status, by its JSON pointer.
+    ///
+    /// # Errors
+    /// The admin port does not answer, or has no such number.
+    pub(crate) fn number(&self, pointer: &str) -> Result<f64, String> {
+        let status = self.status()?;
+        status.pointer(pointer).and_then(Value::as_f64).ok_or_else(|| format!("no {pointer} in {status}"))
+    }
+
+    /// Takes a snapshot, as `reddb backup` does; returns when it is published.
+    ///
+    /// # Errors
+    /// It failed.
+    pub(crate) fn backup(&self) -> Result<Value, String> {
+        self.request("POST", "/admin/backup")
+    }
+
+    /// Waits until the archive holds everything that is durable now.
+    ///
+    /// # Errors
+    /// The admin port does not answer, or the server ended.
+    pub(crate) fn wait_until_archived(&mut self) -> Result<(), String> {
+        let durable = self.number("/durable_lsn")?;
+        loop {
+            if self.number("/archived_lsn")? >= durable {
+                return Ok(());
+            }
+            self.process.still_runs()?;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Ends it in order and says how long that took.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub(crate) fn stop(self) -> Result<Duration, String> {
+        self.process.stop(Signal::TERM)
+    }
+
+    fn request(&self, method: &str, path: &str) -> Result<Value, String> {
+        let text = self.exchange(method, path).map_err(|error| format!("{method} {path}: {error}"))?;
+        let (head, body) = text.split_once("\r\n\r\n").ok_or_else(|| format!("{method} {path}: no HTTP: {text:?}"))?;
+        if !head.starts_with("HTTP/1.1 200") {
+            return Err(format!("{method} {path}: {text}"));
+        }
+        serde_json::from_str(body).map_err(|error| format!("{method} {path}: no JSON ({error}): {body}"))
+    }
+
+    fn exchange(&self, method: &str, path: &str) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&self.admin, Duration::from_secs(10))?;
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", self.admin);
+        stream
+            .write_all(format!("{head}content-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}").as_bytes())?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
+    }
+}
