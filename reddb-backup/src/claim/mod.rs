@@ -10,7 +10,7 @@
 //! 6. Write the first head.
 //!
 //! Safety needs no clock. Whatever an older holder still writes beyond the end that step 5 fixed is void
-//! ([`crate::epochs::Epochs::is_void`]).
+//! (`crate::epochs::Epochs::is_void`).
 
 mod end;
 mod error;

@@ -1,6 +1,6 @@
 //! Which epochs began, and what they declared void.
 //!
-//! The same rule as [`crate::epochs::Epochs`], which serves writers and stops at the first damage; this one serves readers,
+//! The same rule as `crate::epochs::Epochs`, which serves writers and stops at the first damage; this one serves readers,
 //! who must know all the damage there is.
 //!
 //! * Epochs are numbered from 1 without holes. Up to the newest one that began, each has a claim and a start.

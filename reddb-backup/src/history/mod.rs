@@ -6,7 +6,7 @@
 //! * A timeline's history is its ancestors' up to the forks, then its own ([`tree`]).
 //! * A segment counts if both its objects are there, its epoch began on its timeline, it is not void, and it begins
 //!   after the timeline's fork. Overlapping segments are legal if and only if their chains agree ([`mod@line`]).
-//! * The archive must reach what its documents prove that it had reached ([`witness`]): less is a lost tail. Between the
+//! * The archive must reach what its documents prove that it had reached (`witness`): less is a lost tail. Between the
 //!   first snapshot and that end, nothing may be missing.
 //! * Whatever is wrong is collected, never skipped over in silence ([`fault`]).
 
