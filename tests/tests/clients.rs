@@ -83,13 +83,22 @@ fn node_redis_works() {
     }
 }
 
-#[test]
-fn go_redis_works() {
+fn go(version: &str) {
     let Some(folder) = installed() else { return };
-    let program = folder.join("go").join("clients");
+    let program = folder.join(version).join("clients");
     if is_there(&program) {
         expect_works(&mut Command::new(program));
     }
+}
+
+#[test]
+fn go_redis_5_works() {
+    go("go-redis-v5");
+}
+
+#[test]
+fn go_redis_9_works() {
+    go("go-redis-v9");
 }
 
 #[test]
