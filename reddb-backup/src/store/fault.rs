@@ -49,6 +49,7 @@ struct State {
     lies: u32,
     corrupt_gets: u32,
     ignores_create_only: bool,
+    ignores_list_offsets: bool,
     hides_from_lists: Option<String>,
     refuses_writes_of: Option<String>,
     requests: Vec<(Op, String)>,
@@ -88,6 +89,11 @@ impl Faults {
     /// From now on create-only writes overwrite, as on a store that does not know the condition.
     pub fn ignore_create_only(&self) {
         self.0.lock().ignores_create_only = true;
+    }
+
+    /// From now on listings that should begin behind a key begin at the first, as on a store that does not know offsets.
+    pub fn ignore_list_offsets(&self) {
+        self.0.lock().ignores_list_offsets = true;
     }
 
     /// From now on listings leave out what has `part` in its key.
@@ -247,6 +253,11 @@ impl ObjectStore for FaultStore {
             std::future::ready(!hide)
         };
         self.inner.list(prefix).try_filter(shown).boxed()
+    }
+
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        let (all, offset) = (self.faults.0.lock().ignores_list_offsets, offset.clone());
+        self.list(prefix).try_filter(move |meta| std::future::ready(all || meta.location > offset)).boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

@@ -277,7 +277,8 @@ impl Store {
         self.list_after(prefix, None).await
     }
 
-    /// The objects below the folder `prefix` whose keys sort after `after`, sorted by key.
+    /// The objects below the folder `prefix` whose keys sort after `after`, sorted by key. A store that does not know where
+    /// to begin lists everything; what is too early is left out here.
     ///
     /// # Errors
     /// Any [`StoreError`]; never a part of the list.
@@ -292,7 +293,11 @@ impl Store {
                 None => self.inner.list(Some(&folder)).try_collect().await,
             };
             let error = match metas {
-                Ok(metas) => return Ok(self.listed(metas)),
+                Ok(metas) => {
+                    let mut listed = self.listed(metas);
+                    listed.retain(|object| after.is_none_or(|after| object.key.as_str() > after));
+                    return Ok(listed);
+                }
                 // An empty folder is not there at all on some stores.
                 Err(object_store::Error::NotFound { .. }) => return Ok(Vec::new()),
                 Err(error) => error,

@@ -44,6 +44,13 @@ async fn a_local_directory_conforms() {
 }
 
 #[tokio::test]
+async fn a_store_that_does_not_know_where_a_listing_begins_conforms() {
+    let (store, faults) = faulty(1);
+    faults.ignore_list_offsets();
+    conformance::run(&store).await.unwrap();
+}
+
+#[tokio::test]
 async fn s3_conforms() {
     let Some(store) = crate::tests::s3_store() else { return };
     conformance::run(&store).await.unwrap();
