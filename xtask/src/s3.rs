@@ -20,6 +20,10 @@ use crate::scratch::Scratch;
 use crate::workspace::Workspace;
 
 const VERSION: &str = "0.14.1";
+/// The program.
+pub(crate) const PROGRAM: &str = "s3s-fs";
+/// Where an archive may be kept in the server.
+pub(crate) const URL: &str = "s3://reddb-test/archive";
 const BUCKET: &str = "reddb-test";
 const REGION: &str = "us-east-1";
 const ACCESS_KEY: &str = "reddb-test-access";
@@ -63,10 +67,15 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     }
 }
 
+/// Where the server is, once it is installed.
+pub(crate) fn binary(workspace: &Workspace) -> PathBuf {
+    workspace.target().join("tools").join("bin").join(PROGRAM)
+}
+
 /// Installs the exact version where another one, or none, is in `target/tools`.
 fn install(workspace: &Workspace) -> Result<PathBuf, String> {
     let tools = workspace.target().join("tools");
-    let binary = tools.join("bin").join("s3s-fs");
+    let binary = binary(workspace);
     let found = process::capture(process::command(&binary, workspace.root()).arg("--version")).unwrap_or_default();
     if found.trim() == format!("s3s-fs {VERSION}") {
         return Ok(binary);
@@ -80,13 +89,18 @@ fn install(workspace: &Workspace) -> Result<PathBuf, String> {
 
 /// A running server. Dropping it kills the process, then removes its directory.
 #[derive(Debug)]
-struct Server {
+pub(crate) struct Server {
     process: Child,
     address: SocketAddr,
     _root: Scratch,
 }
 
 impl Server {
+    /// Starts the installed server.
+    pub(crate) fn of(workspace: &Workspace) -> Result<Self, String> {
+        Self::start(&binary(workspace), &workspace.target())
+    }
+
     fn start(binary: &Path, target: &Path) -> Result<Self, String> {
         let root = Scratch::make(&target.join("s3"))?;
         std::fs::create_dir(root.path().join(BUCKET)).map_err(|error| format!("cannot make the bucket: {error}"))?;
@@ -109,11 +123,16 @@ impl Server {
         }
     }
 
+    /// The process's id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// What a test needs to reach the bucket, in the names that S3 clients read.
-    fn environment(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
         let endpoint = format!("http://{}", self.address);
         vec![
-            ("REDDB_TEST_S3_URL", format!("s3://{BUCKET}/archive")),
+            ("REDDB_TEST_S3_URL", URL.to_owned()),
             ("REDDB_TEST_S3_ENDPOINT", endpoint.clone()),
             ("AWS_ENDPOINT_URL", endpoint.clone()),
             ("AWS_ENDPOINT", endpoint),

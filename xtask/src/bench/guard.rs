@@ -10,7 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -54,10 +54,11 @@ pub(crate) fn clean_up_when_interrupted(directory: PathBuf) -> Result<(), String
     Ok(())
 }
 
-fn signal(group: u32, signal: Signal) {
-    if let Some(pid) = i32::try_from(group).ok().and_then(Pid::from_raw) {
+/// Also where the program is in this process's group: one that was adopted.
+fn signal(program: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(program).ok().and_then(Pid::from_raw) {
         // One that has ended by itself is not there to be told.
-        let _ = kill_process_group(pid, signal);
+        let _ = kill_process_group(pid, signal).or_else(|_| kill_process(pid, signal));
     }
 }
 
@@ -92,16 +93,25 @@ impl Guarded {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Whether it has ended, and ended well.
+    ///
+    /// # Errors
+    /// It failed: its command line and its last words.
+    pub(crate) fn has_ended(&mut self) -> Result<bool, String> {
+        match self.child.try_wait() {
+            Ok(None) => Ok(false),
+            Ok(Some(status)) if status.success() => Ok(true),
+            Ok(Some(status)) => Err(self.fault(&format!("ended with {status}"))),
+            Err(error) => Err(self.fault(&format!("cannot be waited for: {error}"))),
+        }
+    }
+
     /// An error where it has ended already.
     ///
     /// # Errors
     /// It has ended: its command line and its last words.
     pub(crate) fn still_runs(&mut self) -> Result<(), String> {
-        match self.child.try_wait() {
-            Ok(None) => Ok(()),
-            Ok(Some(status)) => Err(self.fault(&format!("ended with {status}"))),
-            Err(error) => Err(self.fault(&format!("cannot be waited for: {error}"))),
-        }
+        if self.has_ended()? { Err(self.fault("ended by itself")) } else { Ok(()) }
     }
 
     /// Asks it to end, waits until it has, and says how long that took.
@@ -112,12 +122,10 @@ impl Guarded {
         let started = Instant::now();
         signal(self.pid(), with);
         while started.elapsed() < STOP_MAX {
-            match self.child.try_wait() {
-                Ok(Some(status)) if status.success() => return Ok(started.elapsed()),
-                Ok(Some(status)) => return Err(self.fault(&format!("ended with {status}"))),
-                Ok(None) => std::thread::sleep(Duration::from_millis(2)),
-                Err(error) => return Err(self.fault(&format!("cannot be waited for: {error}"))),
+            if self.has_ended()? {
+                return Ok(started.elapsed());
             }
+            std::thread::sleep(Duration::from_millis(2));
         }
         Err(self.fault(&format!("did not end within {} s", STOP_MAX.as_secs())))
     }
@@ -136,6 +144,24 @@ impl Drop for Guarded {
         // It was killed: how it ended is no news.
         drop(self.child.wait());
         forget(self.pid());
+    }
+}
+
+/// A program that somebody else started and ends: an interrupt kills it like the others until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Adopted(u32);
+
+impl Adopted {
+    /// From here on.
+    pub(crate) fn new(pid: u32) -> Self {
+        running().push(pid);
+        Self(pid)
+    }
+}
+
+impl Drop for Adopted {
+    fn drop(&mut self) {
+        forget(self.0);
     }
 }
 

@@ -10,6 +10,15 @@ use std::time::{Duration, Instant};
 use crate::bench::load::{VALUE_BYTES, key, value};
 use crate::bench::resp::Client;
 
+/// What the clients do, on keys below the number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// GET.
+    Get(u64),
+    /// SET of a value of the usual size.
+    Set(u64),
+}
+
 /// One answer: when the command was sent, and how long its answer took.
 type Answer = (Instant, Duration);
 
@@ -25,12 +34,12 @@ impl Probe {
     ///
     /// # Errors
     /// A connection is refused.
-    pub(crate) fn start(address: SocketAddr, clients: u64, keys: u64) -> Result<Self, String> {
+    pub(crate) fn start(address: SocketAddr, clients: u64, work: Work) -> Result<Self, String> {
         let stop = Arc::new(AtomicBool::new(false));
         let connections: Vec<Client> = (0..clients).map(|_| Client::connect(address)).collect::<Result<_, _>>()?;
         let clients = (1..).zip(connections).map(|(number, client)| {
             let stop = Arc::clone(&stop);
-            std::thread::spawn(move || run(client, number, keys, &stop))
+            std::thread::spawn(move || run(client, number, work, &stop))
         });
         Ok(Self { clients: clients.collect(), stop })
     }
@@ -49,7 +58,7 @@ impl Probe {
     }
 }
 
-fn run(mut client: Client, number: u64, keys: u64, stop: &AtomicBool) -> Result<Vec<Answer>, String> {
+fn run(mut client: Client, number: u64, work: Work, stop: &AtomicBool) -> Result<Vec<Answer>, String> {
     let mut answers = Vec::new();
     let mut state = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     while !stop.load(Ordering::Relaxed) {
@@ -57,7 +66,12 @@ fn run(mut client: Client, number: u64, keys: u64, stop: &AtomicBool) -> Result<
         state ^= state >> 7;
         state ^= state << 17;
         let started = Instant::now();
-        client.call(&[b"SET".as_slice(), key(state % keys).as_bytes(), &value(state, VALUE_BYTES)])?;
+        match work {
+            Work::Get(keys) => client.call(&["GET", &key(state % keys)])?,
+            Work::Set(keys) => {
+                client.call(&[b"SET".as_slice(), key(state % keys).as_bytes(), &value(state, VALUE_BYTES)])?
+            }
+        };
         answers.push((started, started.elapsed()));
     }
     Ok(answers)

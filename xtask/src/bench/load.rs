@@ -92,6 +92,11 @@ impl Dataset {
         Self { first: 0, count, value_bytes: VALUE_BYTES }
     }
 
+    /// The bytes of all keys and values.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.count * (key(0).len() + self.value_bytes) as u64
+    }
+
     /// The number of the key at a place in the order: a walk by a prime that does not divide the count visits each once.
     fn key_at(&self, place: u64) -> u64 {
         const STRIDES: [u64; 2] = [2_654_435_761, 2_654_435_789];

@@ -9,17 +9,22 @@
 //! Invariants: every RedDB figure is with full durability and the archive running; every program that is started ends with
 //! this one, and everything that was written is removed, also after an interrupt.
 
+mod archive;
+mod commands;
 mod files;
 mod guard;
 mod latency;
 mod load;
+mod memory;
 mod peers;
 mod report;
 mod resp;
+mod restore;
 mod row;
 mod sample;
 mod snapshot;
 mod throughput;
+mod whole;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,6 +38,9 @@ use crate::workspace::Workspace;
 
 /// Rounds where nothing else is said.
 const ROUNDS: u32 = 5;
+
+/// What a quick run loads at most where a size is given in bytes.
+const QUICK_BYTES_MAX: u64 = 4_000_000;
 
 /// `cargo xtask bench [--row NAME]… [--rounds N] [--quick] [--json | --markdown]`
 #[derive(Debug, clap::Args)]
@@ -58,6 +66,12 @@ pub(crate) struct Arguments {
     /// The program to measure, instead of building it in the release profile.
     #[arg(long, value_name = "PATH", env = "REDDB_BIN")]
     binary: Option<PathBuf>,
+    /// How much data the row `memory` loads.
+    #[arg(long, value_name = "SIZE", default_value = "4gb", value_parser = size)]
+    memory_data: u64,
+    /// How much data the row `open` loads.
+    #[arg(long, value_name = "SIZE", default_value = "10gb", value_parser = size)]
+    open_data: u64,
     /// Where data is kept while it is measured: the disk that counts; target/bench where nothing is said.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -80,7 +94,16 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     let scratch = Scratch::make(&parent)?;
     guard::clean_up_when_interrupted(scratch.path().to_owned())?;
     let machine = Machine::look(workspace, scratch.path());
-    let bench = Bench { binary, scratch: scratch.path().to_owned(), quick: arguments.quick, started: Instant::now() };
+    let data_bytes = |bytes: u64| if arguments.quick { bytes.min(QUICK_BYTES_MAX) } else { bytes };
+    let bench = Bench {
+        workspace,
+        binary,
+        scratch: scratch.path().to_owned(),
+        quick: arguments.quick,
+        memory_data_bytes: data_bytes(arguments.memory_data),
+        open_data_bytes: data_bytes(arguments.open_data),
+        started: Instant::now(),
+    };
     let rounds = arguments.rounds.unwrap_or(if arguments.quick { 1 } else { ROUNDS });
     let results: Vec<RowResult> = rows.into_iter().map(|row| measure(&bench, row, rounds)).collect();
     if arguments.json {
@@ -108,9 +131,9 @@ fn build(workspace: &Workspace) -> Result<PathBuf, String> {
     Ok(workspace.target().join("release").join("reddb"))
 }
 
-fn measure(bench: &Bench, row: Row, rounds: u32) -> RowResult {
+fn measure(bench: &Bench<'_>, row: Row, rounds: u32) -> RowResult {
     let mut result = RowResult { row, rounds: 0, figures: Vec::new(), outcome: Outcome::Measured };
-    if let Some(program) = row.needs.iter().find(|program| program.version().is_none()) {
+    if let Some(program) = row.needs.iter().find(|program| program.version(bench.workspace).is_none()) {
         result.outcome = Outcome::Skipped(format!("{} is not installed", program.name()));
         bench.say(&format!("{}: {} is not installed", row.name, program.name()));
         return result;
@@ -132,6 +155,20 @@ fn measure(bench: &Bench, row: Row, rounds: u32) -> RowResult {
     result
 }
 
+/// `4gb`, `64mb`, `100` in bytes; units are binary, as in the program's own settings.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit: u64 = match &text[digits.len()..] {
+        "" | "b" => 1,
+        "kb" => 1 << 10,
+        "mb" => 1 << 20,
+        "gb" => 1 << 30,
+        other => return Err(format!("{other} is no unit: b, kb, mb, gb")),
+    };
+    let count: u64 = digits.parse().map_err(|_| format!("{digits} is no number"))?;
+    count.checked_mul(unit).ok_or_else(|| format!("{text} is too much"))
+}
+
 fn make(place: &std::path::Path) -> Result<(), String> {
     std::fs::create_dir_all(place).map_err(|error| format!("cannot make {}: {error}", place.display()))
 }
@@ -139,6 +176,12 @@ fn make(place: &std::path::Path) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_have_binary_units() {
+        assert_eq!((size("4gb"), size("7")), (Ok(4 << 30), Ok(7)));
+        assert!(size("4tb").is_err() && size("gb").is_err() && size("99999999999gb").is_err());
+    }
 
     #[test]
     fn rows_are_chosen_by_name_and_unknown_names_are_refused() {

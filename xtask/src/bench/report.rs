@@ -93,7 +93,7 @@ impl Machine {
             process::capture(process::command("git", workspace.root()).args(["describe", "--always", "--dirty"]));
         fact("commit", commit.ok().map(|text| text.trim().to_owned()));
         for program in Program::ALL {
-            fact(program.name(), program.version());
+            fact(program.name(), program.version(workspace));
         }
         Self(facts)
     }

@@ -24,6 +24,39 @@ pub(crate) enum Reply {
     Array(Vec<Reply>),
 }
 
+impl Reply {
+    /// The integer.
+    ///
+    /// # Errors
+    /// The reply is something else.
+    pub(crate) fn integer(&self) -> Result<i64, String> {
+        match self {
+            Self::Integer(integer) => Ok(*integer),
+            other => Err(format!("not an integer: {other:?}")),
+        }
+    }
+
+    /// An element of an array.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn item(&self, index: usize) -> Result<&Self, String> {
+        match self {
+            Self::Array(items) => items.get(index).ok_or_else(|| format!("no element {index} of {}", items.len())),
+            other => Err(format!("not an array: {other:?}")),
+        }
+    }
+
+    /// A text, or nothing of it.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Text(Some(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
+            Self::Integer(integer) => integer.to_string(),
+            Self::Text(None) | Self::Array(_) => String::new(),
+        }
+    }
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Client {

@@ -6,7 +6,8 @@ use std::time::Instant;
 use crate::bench::peers::Program;
 use crate::bench::peers::reddb::Reddb;
 use crate::bench::sample::{Figure, Goal, Unit};
-use crate::bench::{snapshot, throughput};
+use crate::bench::{archive, commands, memory, restore, snapshot, throughput, whole};
+use crate::workspace::Workspace;
 
 /// One row of the table.
 #[derive(Debug, Clone, Copy)]
@@ -27,23 +28,38 @@ pub(crate) struct Row {
 
 /// Every row, in the order in which they run.
 pub(crate) fn all() -> Vec<Row> {
-    [throughput::ROWS.as_slice(), &snapshot::ROWS].concat()
+    let groups: [&[Row]; 7] = [
+        &throughput::ROWS,
+        &snapshot::ROWS,
+        &restore::ROWS,
+        &memory::ROWS,
+        &archive::ROWS,
+        &commands::ROWS,
+        &whole::ROWS,
+    ];
+    groups.concat()
 }
 
 /// What all rows of one run have in common.
 #[derive(Debug)]
-pub(crate) struct Bench {
+pub(crate) struct Bench<'a> {
+    /// The repository.
+    pub(crate) workspace: &'a Workspace,
     /// The program that is measured.
     pub(crate) binary: PathBuf,
     /// Where everything is kept while it is measured.
     pub(crate) scratch: PathBuf,
     /// Small sizes: to see that the rows run, not how fast.
     pub(crate) quick: bool,
+    /// How much the row `memory` loads.
+    pub(crate) memory_data_bytes: u64,
+    /// How much the row `open` loads.
+    pub(crate) open_data_bytes: u64,
     /// When the run began.
     pub(crate) started: Instant,
 }
 
-impl Bench {
+impl Bench<'_> {
     /// A count, or a hundredth of it.
     pub(crate) const fn scaled(&self, count: u64) -> u64 {
         if self.quick { count.div_ceil(100) } else { count }
@@ -59,7 +75,7 @@ impl Bench {
 #[derive(Debug)]
 pub(crate) struct Round<'a> {
     /// The run.
-    pub(crate) bench: &'a Bench,
+    pub(crate) bench: &'a Bench<'a>,
     /// `row, round 2 of 5`
     pub(crate) label: String,
     /// A directory of this round alone, empty at its beginning.
@@ -68,7 +84,7 @@ pub(crate) struct Round<'a> {
     pub(crate) figures: &'a mut Vec<Figure>,
 }
 
-impl Round<'_> {
+impl<'a> Round<'a> {
     /// Says what is being done.
     pub(crate) fn stage(&self, what: &str) {
         self.bench.say(&format!("{}: {what}", self.label));
@@ -80,7 +96,7 @@ impl Round<'_> {
     }
 
     /// A RedDB that keeps data and archive in this round's directory.
-    pub(crate) fn reddb(&self) -> Reddb<'_> {
+    pub(crate) fn reddb(&self) -> Reddb<'a> {
         Reddb::new(&self.bench.binary, &self.place.join("reddb"))
     }
 

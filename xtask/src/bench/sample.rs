@@ -15,6 +15,8 @@ pub(crate) enum Unit {
     Bytes,
     /// Bytes per second.
     BytesPerSecond,
+    /// Something counted that is neither of the others.
+    Count,
     /// Milliseconds.
     Milliseconds,
     /// One number divided by another of the same unit.
@@ -31,6 +33,7 @@ impl Unit {
         match self {
             Self::Bytes => "bytes",
             Self::BytesPerSecond => "bytes_per_second",
+            Self::Count => "count",
             Self::Milliseconds => "ms",
             Self::Ratio => "ratio",
             Self::Seconds => "s",
@@ -43,6 +46,7 @@ impl Unit {
         match self {
             Self::Bytes => bytes(value),
             Self::BytesPerSecond => format!("{}/s", bytes(value)),
+            Self::Count => digits(value),
             Self::Milliseconds => format!("{} ms", digits(value)),
             Self::Ratio => format!("{value:.2}"),
             Self::Seconds => format!("{} s", digits(value)),
@@ -195,6 +199,11 @@ impl Goal {
         Self { figure, over: Some(over), bound: Bound::AtMost(bound) }
     }
 
+    /// `figure` itself, within `bound`.
+    pub(crate) const fn of(figure: &'static str, bound: Bound) -> Self {
+        Self { figure, over: None, bound }
+    }
+
     /// Judges the figures of a row; `None` where one of them was not measured.
     pub(crate) fn judge(&self, figures: &[Figure]) -> Option<Verdict> {
         let find = |name: &str| figures.iter().find(|figure| figure.name == name);
@@ -285,6 +294,13 @@ mod tests {
     }
 
     #[test]
+    fn a_goal_is_judged_by_the_median_alone() {
+        let figures = [figure("reddb", &[1.0, 100.0, 101.0])];
+        assert!(Goal::of("reddb", Bound::AtLeast(100.0)).judge(&figures).unwrap().met);
+        assert!(!Goal::of("reddb", Bound::AtMost(99.0)).judge(&figures).unwrap().met);
+    }
+
+    #[test]
     fn what_was_not_measured_is_not_judged() {
         assert_eq!(Goal::at_least("reddb", "redis", 1.0).judge(&[figure("reddb", &[1.0])]), None);
         let against_nothing = [figure("reddb", &[1.0]), figure("redis", &[0.0])];
@@ -299,5 +315,6 @@ mod tests {
         assert_eq!(Unit::Milliseconds.shown(26.575), "26.6 ms");
         assert_eq!(Unit::Seconds.shown(999.6), "1,000 s");
         assert_eq!(Unit::Ratio.shown(1.195), "1.20");
+        assert_eq!(Unit::Count.shown(-1_000_000.0), "-1,000,000");
     }
 }

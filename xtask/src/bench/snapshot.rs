@@ -1,12 +1,11 @@
 //! Snapshots: how fast, how much the second one sends, and what they cost those who write meanwhile.
 
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::bench::files::copy_and_hash;
-use crate::bench::latency::Probe;
+use crate::bench::files::{self, copy_and_hash};
+use crate::bench::latency::{Probe, Work};
 use crate::bench::load::{Dataset, fill};
 use crate::bench::peers::reddb::Server;
 use crate::bench::row::{Round, Row};
@@ -61,7 +60,7 @@ fn speed(round: &mut Round<'_>) -> Result<(), String> {
     round.record("reddb time", Unit::Seconds, took.as_secs_f64());
     round.settle();
     round.stage("cp + sha256sum");
-    let files = objects(&round.path("reddb").join("archive").join("objects"))?;
+    let files = files::below(&round.path("reddb").join("archive").join("objects"))?;
     let took = copy_and_hash(&files, &round.path("copy"))?;
     let synced = Instant::now();
     round.settle();
@@ -74,7 +73,7 @@ fn disturbance(round: &mut Round<'_>) -> Result<(), String> {
     let server = filled(round)?;
     round.settle();
     round.stage("RedDB: 50 clients write, then a snapshot");
-    let probe = Probe::start(server.address, CLIENTS, round.bench.scaled(KEYS))?;
+    let probe = Probe::start(server.address, CLIENTS, Work::Set(round.bench.scaled(KEYS)))?;
     let begun = Instant::now();
     std::thread::sleep(if round.bench.quick { IDLE / 20 } else { IDLE });
     let taken = Instant::now();
@@ -117,14 +116,4 @@ fn filled(round: &Round<'_>) -> Result<Server, String> {
 /// A number in an answer.
 fn number(answer: &Value, name: &str) -> Result<f64, String> {
     answer[name].as_f64().ok_or_else(|| format!("no {name} in {answer}"))
-}
-
-/// The files of an archive's snapshots: two levels below its folder of objects.
-fn objects(folder: &Path) -> Result<Vec<PathBuf>, String> {
-    let list = |folder: &Path| -> Result<Vec<PathBuf>, String> {
-        let entries =
-            std::fs::read_dir(folder).map_err(|error| format!("cannot list {}: {error}", folder.display()))?;
-        Ok(entries.filter_map(Result::ok).map(|entry| entry.path()).collect())
-    };
-    list(folder)?.iter().map(|folder| list(folder)).collect::<Result<Vec<_>, _>>().map(|lists| lists.concat())
 }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use crate::bench::load::{Dataset, Generate, Generated, fill, generate};
 use crate::bench::peers::Program;
-use crate::bench::peers::redis::Redis;
+use crate::bench::peers::redis::{Durability, Redis};
 use crate::bench::row::{Round, Row};
 use crate::bench::sample::{Goal, Unit};
 
@@ -57,7 +57,7 @@ fn compare(round: &mut Round<'_>, load: Generate) -> Result<(), String> {
     server.stop()?;
     keep(round, ["reddb", "reddb p50", "reddb p99"], measured);
     round.record("reddb archive lag at the end", Unit::Milliseconds, lag_ms);
-    let server = Redis::start(&round.path("redis"))?;
+    let server = Redis::start(&round.path("redis"), Durability::EveryWrite)?;
     let measured = measure(round, "Redis", server.address, load)?;
     server.stop()?;
     keep(round, ["redis", "redis p50", "redis p99"], measured);

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use crate::bench::guard::Guarded;
 use crate::bench::load::GENERATOR;
+use crate::s3;
+use crate::workspace::Workspace;
 
 /// How long a server may take to answer.
 const START_MAX: Duration = Duration::from_secs(600);
@@ -23,23 +25,29 @@ pub(crate) enum Program {
     RedisBenchmark,
     /// The server next door.
     RedisServer,
+    /// An S3 server.
+    S3,
 }
 
 impl Program {
     /// All of them.
-    pub(crate) const ALL: [Self; 2] = [Self::RedisBenchmark, Self::RedisServer];
+    pub(crate) const ALL: [Self; 3] = [Self::RedisBenchmark, Self::RedisServer, Self::S3];
 
     /// The name it is called by.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::RedisBenchmark => GENERATOR,
             Self::RedisServer => redis::SERVER,
+            Self::S3 => s3::PROGRAM,
         }
     }
 
     /// What it says its version is; `None` where it is not installed.
-    pub(crate) fn version(self) -> Option<String> {
-        let mut command = Command::new(self.name());
+    pub(crate) fn version(self, workspace: &Workspace) -> Option<String> {
+        let mut command = match self {
+            Self::S3 => Command::new(s3::binary(workspace)),
+            Self::RedisBenchmark | Self::RedisServer => Command::new(self.name()),
+        };
         let output = command.arg("--version").stdin(Stdio::null()).output().ok()?;
         String::from_utf8_lossy(&output.stdout).lines().next().map(str::to_owned)
     }

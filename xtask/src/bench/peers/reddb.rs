@@ -9,9 +9,10 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::bench::guard::Guarded;
+use crate::bench::guard::{self, Guarded};
 use crate::bench::peers::wait_for;
 use crate::bench::resp::Client;
+use crate::process::shown;
 
 /// How to start a server.
 #[derive(Debug, Clone)]
@@ -19,13 +20,40 @@ pub(crate) struct Reddb<'a> {
     binary: &'a Path,
     dir: PathBuf,
     archive: String,
+    flags: Vec<String>,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl<'a> Reddb<'a> {
     /// A server on `<place>/data` that archives to `<place>/archive`.
     pub(crate) fn new(binary: &'a Path, place: &Path) -> Self {
         let archive = format!("file://{}", place.join("archive").display());
-        Self { binary, dir: place.join("data"), archive }
+        Self { binary, dir: place.join("data"), archive, flags: Vec::new(), environment: Vec::new() }
+    }
+
+    /// On another directory.
+    pub(crate) fn dir(mut self, dir: PathBuf) -> Self {
+        self.dir = dir;
+        self
+    }
+
+    /// Archives elsewhere.
+    pub(crate) fn archive(mut self, url: String, environment: Vec<(&'static str, String)>) -> Self {
+        self.archive = url;
+        self.environment = environment;
+        self
+    }
+
+    /// With a flag and its value.
+    pub(crate) fn flag(mut self, name: &str, value: &str) -> Self {
+        self.flags.extend([name.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// With a flag that has no value.
+    pub(crate) fn switch(mut self, name: &str) -> Self {
+        self.flags.push(name.to_owned());
+        self
     }
 
     /// Starts it and waits until it serves.
@@ -38,8 +66,8 @@ impl<'a> Reddb<'a> {
         drop(std::fs::remove_file(&addresses));
         let mut command = Command::new(self.binary);
         command.arg("serve").arg("--dir").arg(&self.dir).args(["--archive", &self.archive]);
-        command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
-        command.env("NO_COLOR", "1");
+        command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).args(&self.flags);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value))).env("NO_COLOR", "1");
         if let Some(parent) = self.dir.parent() {
             std::fs::create_dir_all(parent).map_err(|error| format!("cannot make {}: {error}", parent.display()))?;
         }
@@ -50,6 +78,35 @@ impl<'a> Reddb<'a> {
             Some((data, admin))
         })?;
         Ok(Server { process, address, admin })
+    }
+
+    /// Restores the archive's newest state into a directory, with more arguments; returns what the command says in JSON.
+    ///
+    /// # Errors
+    /// It failed.
+    pub(crate) fn restore(&self, into: &Path, more: &[&str]) -> Result<Value, String> {
+        let mut command = self.restore_command(into, more);
+        let text = guard::capture(&mut command)?;
+        serde_json::from_str(&text).map_err(|error| format!("{} printed no JSON: {error}", shown(&command)))
+    }
+
+    /// What [`Self::restore`] runs.
+    pub(crate) fn restore_command(&self, into: &Path, more: &[&str]) -> Command {
+        let mut command = self.of_archive("restore");
+        command.arg("--into").arg(into).args(more);
+        command
+    }
+
+    /// Verification of the archive, whose report is JSON.
+    pub(crate) fn verify_command(&self) -> Command {
+        self.of_archive("verify")
+    }
+
+    fn of_archive(&self, what: &str) -> Command {
+        let mut command = Command::new(self.binary);
+        command.args([what, "--json", "--archive", &self.archive]);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
     }
 }
 
@@ -70,6 +127,19 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// The process's id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// A connection to the data port.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub(crate) fn client(&self) -> Result<Client, String> {
+        Client::connect(self.address)
+    }
+
     /// `GET /admin/status`
     ///
     /// # Errors
