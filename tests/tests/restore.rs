@@ -222,6 +222,32 @@ fn a_directory_that_is_not_empty_is_not_touched() {
     assert_eq!(names_in(&scene, "node"), before);
 }
 
+#[test]
+fn a_dry_run_refuses_the_targets_that_a_restore_refuses() {
+    let scene = Scene::new();
+    let _ = small_archive(&scene);
+    std::fs::create_dir_all(scene.path("full/x")).unwrap();
+    for into in ["full", "archive", "archive/new", "missing/below", "/proc/new"] {
+        let before = names_in(&scene, ".");
+        let (dry, real) = (scene.restore(into, &["--dry-run"]), scene.restore(into, &[]));
+        assert_eq!((dry.code, real.code), (3, 3), "{into}: {}{}", dry.stderr, real.stderr);
+        let without_random = |text: &str| text.split(".staging-").next().unwrap().to_owned();
+        assert_eq!(without_random(&dry.stderr), without_random(&real.stderr));
+        assert_eq!(names_in(&scene, "."), before);
+    }
+}
+
+#[test]
+fn a_killed_restore_is_cleared_away_by_the_next_one() {
+    let scene = Scene::new();
+    let _ = small_archive(&scene);
+    let abandoned = scene.path(&format!(".into.staging-{}", "0".repeat(32)));
+    std::fs::create_dir_all(abandoned.join("engine")).unwrap();
+    let restored = scene.restore("into", &[]).expect_code(0);
+    assert!(restored.stdout.contains(abandoned.to_str().unwrap()), "{}", restored.stdout);
+    assert!(!abandoned.exists());
+}
+
 fn names_in(scene: &Scene, name: &str) -> Vec<std::ffi::OsString> {
     let mut names: Vec<_> =
         std::fs::read_dir(scene.path(name)).unwrap().map(|entry| entry.unwrap().file_name()).collect();

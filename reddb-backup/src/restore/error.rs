@@ -41,13 +41,24 @@ pub enum RestoreError {
         /// The target.
         into: PathBuf,
     },
-    /// The target has no name or its parent does not exist.
+    /// The target is in the archive's directory, or the archive is in it.
+    #[error(
+        "{}: it overlaps with the archive in {}; a restore never writes into an archive, choose a directory elsewhere",
+        into.display(), archive.display()
+    )]
+    TargetInArchive {
+        /// The target.
+        into: PathBuf,
+        /// The archive's directory.
+        archive: PathBuf,
+    },
+    /// The target has no name, its parent does not exist, or nothing can be made there.
     #[error("{}: it cannot be a target: {reason}", into.display())]
     TargetUnusable {
         /// The target.
         into: PathBuf,
         /// Why not.
-        reason: &'static str,
+        reason: String,
     },
     /// The plan rests on documents without a digest.
     #[error("{}: no digest, so it cannot be told whether it was changed; it is used only if that is allowed in so many words", keys.join(", "))]
@@ -156,6 +167,7 @@ impl RestoreError {
         match self {
             Self::TargetNotEmpty { .. }
             | Self::TargetIsMountPoint { .. }
+            | Self::TargetInArchive { .. }
             | Self::TargetUnusable { .. }
             | Self::Local(_)
             | Self::Staging { .. } => RestoreErrorKind::Local,

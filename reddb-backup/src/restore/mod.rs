@@ -15,8 +15,9 @@ mod replay;
 pub mod sink;
 mod spool;
 mod stage;
+mod target;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -39,7 +40,7 @@ use stage::Staging;
 /// Where a restore goes, and what it may rely on.
 #[derive(Clone)]
 pub struct RestoreOptions {
-    /// The directory to make. It must not exist, or be empty.
+    /// The directory to make. It must not exist, or be empty. It gets a file `lock` of its own.
     pub into: PathBuf,
     /// Where the snapshot's files belong below it. Default `engine`.
     pub base_folder: RelativePath,
@@ -94,8 +95,19 @@ pub struct RestoreReport {
     pub fetched_bytes: u64,
     /// Documents without a digest that it rests on. Empty unless that was allowed.
     pub unverified: Vec<String>,
+    /// What interrupted restores into the same directory had left beside it, and was removed.
+    pub removed_staging: Vec<PathBuf>,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
+}
+
+/// Says whether [`restore`] could make its directory: every check of the target, and an empty directory that is made beside
+/// it and removed at once.
+///
+/// # Errors
+/// What [`restore`] would give.
+pub fn check_target(store: &Store, options: &RestoreOptions) -> Result<(), RestoreError> {
+    stage::probe(&*options.vfs, store.local_directory(), &options.into)
 }
 
 /// Tells the threads that the future was dropped.
@@ -124,7 +136,8 @@ pub async fn restore<S: RestoreSink>(
     if options.missing_digest == MissingDigest::Refuse && !plan.unverified.is_empty() {
         return Err(RestoreError::Unverified { keys: plan.unverified });
     }
-    let staging = Arc::new(Staging::create(Arc::clone(&options.vfs), &options.into)?);
+    let archive = store.local_directory().map(Path::to_owned);
+    let staging = Arc::new(Staging::create(Arc::clone(&options.vfs), archive, &options.into)?);
     let plan = Arc::new(plan);
     let (applied, sink) = match build(store, &plan, &options, &staging, sink).await {
         Ok(built) => built,
@@ -147,6 +160,7 @@ pub async fn restore<S: RestoreSink>(
         segments: plan.segments.len() as u64,
         fetched_bytes: store.requests().bytes_received.saturating_sub(received_before),
         unverified: plan.unverified.clone(),
+        removed_staging: staging.removed().to_vec(),
         duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
     };
     Ok((report, sink))

@@ -1,20 +1,22 @@
 //! The directory that a restore builds beside its target, and the one rename that makes it the target.
 //!
 //! Invariants: nothing at the target is touched before everything below the staging directory is durable; the staging
-//! directory is removed with the last handle to it, unless it became the target.
+//! directory is removed with the last handle to it, unless it became the target. While a process is at work in it, it holds
+//! the lock in it; one that nobody holds is what a killed restore left, and the next restore into the same target removes
+//! it. The lock's file stays in the finished directory.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use reddb_file::archive::RelativePath;
 use reddb_file::durable::{parent_dir, rename_durable};
+use reddb_file::lock::{DirLock, LockError};
 use reddb_file::vfs::{EntryKind, OpenMode, Vfs, VfsError, VfsOp};
 
 use super::error::RestoreError;
 use super::sink::StagedDirectory;
+use super::target::{self, Target};
 use crate::progress::Meter;
 
 /// What the name of a staging directory begins with, after a dot and the target's name.
@@ -27,24 +29,36 @@ const REMOVALS_MAX: u32 = 10;
 pub(super) struct Staging {
     vfs: Arc<dyn Vfs>,
     into: PathBuf,
+    archive: Option<PathBuf>,
     root: PathBuf,
+    removed: Vec<PathBuf>,
     published: AtomicBool,
+    /// Held until the directory has its final name: nobody takes it for abandoned.
+    _lock: DirLock,
 }
 
 impl Staging {
-    /// Checks the target and makes the staging directory beside it.
-    pub(super) fn create(vfs: Arc<dyn Vfs>, into: &Path) -> Result<Self, RestoreError> {
-        let unusable = |reason| RestoreError::TargetUnusable { into: into.to_owned(), reason };
-        let name = into.file_name().and_then(|name| name.to_str()).ok_or_else(|| unusable("it has no name"))?;
-        let parent = parent_dir(into);
-        if vfs.metadata(parent)?.is_none_or(|metadata| metadata.kind != EntryKind::Dir) {
-            return Err(unusable("the directory above it does not exist"));
-        }
-        check_target(&*vfs, parent, name, into)?;
-        let random = uuid::Uuid::new_v4().simple();
-        let root = parent.join(format!(".{name}{STAGING_INFIX}{random}"));
-        vfs.create_dir_all(&root)?;
-        Ok(Self { vfs, into: into.to_owned(), root, published: AtomicBool::new(false) })
+    /// Checks the target and makes the staging directory beside it. Removes what interrupted restores into the same target
+    /// left there.
+    pub(super) fn create(vfs: Arc<dyn Vfs>, archive: Option<PathBuf>, into: &Path) -> Result<Self, RestoreError> {
+        let target = target::check(&*vfs, archive.as_deref(), into)?;
+        let removed = remove_abandoned(&*vfs, &target)?;
+        let root = make_root(&*vfs, &target, into)?;
+        let lock = match DirLock::acquire(&*vfs, &root, std::process::id()) {
+            Ok(lock) => lock,
+            Err(error) => {
+                // Empty, apart from the lock's file.
+                drop(vfs.remove_dir_all(&root));
+                return Err(lock_error(error, into));
+            }
+        };
+        let into = into.to_owned();
+        Ok(Self { vfs, into, archive, root, removed, published: AtomicBool::new(false), _lock: lock })
+    }
+
+    /// The abandoned staging directories that were removed.
+    pub(super) fn removed(&self) -> &[PathBuf] {
+        &self.removed
     }
 
     pub(super) fn vfs(&self) -> &Arc<dyn Vfs> {
@@ -77,8 +91,7 @@ impl Staging {
     pub(super) fn publish(&self, meter: &Meter, cancelled: &AtomicBool) -> Result<(), RestoreError> {
         sync_tree(&*self.vfs, &self.root, meter)?;
         let parent = parent_dir(&self.into);
-        let name = self.into.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        check_target(&*self.vfs, parent, name, &self.into)?;
+        target::check(&*self.vfs, self.archive.as_deref(), &self.into)?;
         if cancelled.load(Ordering::SeqCst) {
             return Err(RestoreError::Cancelled);
         }
@@ -100,19 +113,54 @@ impl Drop for Staging {
     }
 }
 
-/// The target does not exist, or is an empty directory: not a link to one, and not a mount point.
-fn check_target(vfs: &dyn Vfs, parent: &Path, name: &str, into: &Path) -> Result<(), RestoreError> {
-    let Some(entry) = vfs.list(parent)?.into_iter().find(|entry| entry.name == name) else { return Ok(()) };
-    if entry.kind != EntryKind::Dir || !vfs.list(into)?.is_empty() {
-        return Err(RestoreError::TargetNotEmpty { into: into.to_owned() });
+/// Makes an empty directory beside the target and removes it again: what only trying can tell.
+pub(super) fn probe(vfs: &dyn Vfs, archive: Option<&Path>, into: &Path) -> Result<(), RestoreError> {
+    let target = target::check(vfs, archive, into)?;
+    let root = make_root(vfs, &target, into)?;
+    Ok(vfs.remove_dir_all(&root)?)
+}
+
+fn make_root(vfs: &dyn Vfs, target: &Target, into: &Path) -> Result<PathBuf, RestoreError> {
+    let random = uuid::Uuid::new_v4().simple();
+    let root = target.parent.join(format!(".{}{STAGING_INFIX}{random}", target.name));
+    match vfs.create_dir_all(&root) {
+        Ok(()) => Ok(root),
+        Err(error) if error.is_no_space() => Err(error.into()),
+        Err(error) => Err(RestoreError::TargetUnusable { into: into.to_owned(), reason: error.to_string() }),
     }
-    let device = |path: &Path| fs::metadata(path).ok().map(|metadata| metadata.dev());
-    if let (Some(inside), Some(outside)) = (device(into), device(parent))
-        && inside != outside
-    {
-        return Err(RestoreError::TargetIsMountPoint { into: into.to_owned() });
+}
+
+/// Removes the staging directories for this target that no process holds: their restores were killed.
+fn remove_abandoned(vfs: &dyn Vfs, target: &Target) -> Result<Vec<PathBuf>, RestoreError> {
+    let mut removed = Vec::new();
+    for entry in vfs.list(&target.parent)? {
+        if entry.kind != EntryKind::Dir || !is_staging_name(&entry.name, &target.name) {
+            continue;
+        }
+        let path = target.parent.join(&entry.name);
+        // One that is held is a running restore's; one that cannot be locked or removed is left to people.
+        let Ok(_lock) = DirLock::acquire(vfs, &path, std::process::id()) else { continue };
+        match vfs.remove_dir_all(&path) {
+            Ok(()) => removed.push(path),
+            Err(error) => tracing::warn!(path = %path.display(), %error, "cannot be removed; it may be deleted"),
+        }
     }
-    Ok(())
+    Ok(removed)
+}
+
+/// Whether a directory's name is one that [`make_root`] gives, for a target of this name.
+fn is_staging_name(entry: &str, target: &str) -> bool {
+    let random = entry.strip_prefix('.').and_then(|rest| rest.strip_prefix(target)?.strip_prefix(STAGING_INFIX));
+    random.is_some_and(|random| random.len() == 32 && random.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+fn lock_error(error: LockError, into: &Path) -> RestoreError {
+    match error {
+        LockError::Io(error) => error.into(),
+        held @ LockError::Held { .. } => {
+            RestoreError::TargetUnusable { into: into.to_owned(), reason: held.to_string() }
+        }
+    }
 }
 
 /// Syncs every file and directory below `dir`, and `dir`.

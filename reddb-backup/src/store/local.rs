@@ -49,6 +49,11 @@ impl LocalRoot {
         Self { base: PathBuf::from("/"), directory, opened: None }
     }
 
+    /// The archive's directory.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Refuses everything while the archive's directory is away, and a key whose path holds a symbolic link.
     pub(crate) fn check(&self, key: &str) -> Result<(), StoreError> {
         self.check_presence(key)?;

@@ -1,6 +1,7 @@
 //! [`Store`]: the requests themselves.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -71,6 +72,12 @@ impl Store {
     pub fn with_retry(mut self, retry: RetryPolicy) -> Self {
         self.retry = retry;
         self
+    }
+
+    /// The archive's directory, where it is one of this machine's.
+    #[must_use]
+    pub fn local_directory(&self) -> Option<&Path> {
+        self.local.as_ref().map(LocalRoot::directory)
     }
 
     pub(super) fn with_local_root(mut self, root: LocalRoot) -> Self {

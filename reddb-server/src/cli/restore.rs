@@ -5,7 +5,7 @@ use std::time::Instant;
 use reddb_backup::history::History;
 use reddb_backup::history::read::{HistoryError, read};
 use reddb_backup::plan::{Plan, PlanError, Request, Target, UnixMs, plan};
-use reddb_backup::restore::{RestoreError, RestoreErrorKind, RestoreOptions, RestoreReport, restore};
+use reddb_backup::restore::{RestoreError, RestoreErrorKind, RestoreOptions, RestoreReport, check_target, restore};
 use reddb_backup::store::{Store, StoreErrorKind};
 use reddb_file::archive::{MissingDigest, PointName};
 use reddb_file::control::TtlMode;
@@ -45,6 +45,8 @@ pub(crate) async fn run(args: RestoreArgs) -> Result<Exit, CliError> {
     let plan = plan(&history, &request).map_err(|error| plan_error(&error, &history))?;
     drop((history, watcher));
     if args.dry_run {
+        let options = RestoreOptions::new(args.into.clone());
+        check_target(&store, &options).map_err(|error| restore_error(&error))?;
         if args.output.json {
             output::print_json(&plan)?;
         } else {
@@ -135,6 +137,9 @@ fn text(outcome: &RestoreOutcome) -> String {
     for key in &report.unverified {
         text.push_str(&format!("UNVERIFIED {key} carries no digest: nothing proves that it is what was written\n"));
     }
+    for path in &report.removed_staging {
+        text.push_str(&format!("removed   {}, which an interrupted restore had left\n", path.display()));
+    }
     text.push_str(&format!(
         "next      reddb serve --dir {} --archive … starts a new timeline from here\n",
         report.into.display()
@@ -180,6 +185,7 @@ fn restore_error(error: &RestoreError) -> CliError {
         RestoreErrorKind::Local => match error {
             RestoreError::TargetNotEmpty { .. }
             | RestoreError::TargetIsMountPoint { .. }
+            | RestoreError::TargetInArchive { .. }
             | RestoreError::TargetUnusable { .. } => Exit::Usage,
             _ => Exit::Critical,
         },

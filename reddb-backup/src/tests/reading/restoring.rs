@@ -1,6 +1,8 @@
 //! What is restored is what was written: at every LSN, time and label, from every snapshot, on every timeline.
 
 use reddb_file::archive::TimelineReason;
+use reddb_file::lock::DirLock;
+use reddb_file::vfs::StdVfs;
 use reddb_file::{Lsn, TimelineId};
 
 use super::archive::{Archive, T1, T2, Writer, fork, history_of};
@@ -9,8 +11,10 @@ use crate::history::{FaultKind, Moment};
 use crate::info::ArchiveInfo;
 use crate::plan::{PlanError, Request, Target, UnixMs, plan};
 use crate::progress::Silent;
-use crate::restore::{RestoreError, RestoreErrorKind, RestoreOptions, restore};
+use crate::restore::{RestoreError, RestoreErrorKind, RestoreOptions, check_target, restore};
 use crate::source::LogSource as _;
+use crate::store::open::StoreSettings;
+use crate::store::{OpenMode, Store};
 use crate::verify::{VerifyOptions, verify};
 
 fn lsn(value: u64) -> Lsn {
@@ -326,6 +330,56 @@ async fn a_target_that_is_not_empty_is_never_touched() {
     assert_eq!(report.mark.lsn, lsn(3));
     assert!(of("empty").join("engine/current").exists());
     assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 4, "no staging directory is left");
+}
+
+#[tokio::test]
+async fn what_a_killed_restore_left_is_removed_unless_somebody_holds_it() {
+    let archive = Archive::make().await;
+    let history = archive.history().await;
+    let parent = tempfile::tempdir().unwrap();
+    let of = |name: &str| parent.path().join(name);
+    let staging = |target: &str, digit: &str| format!(".{target}.staging-{}", digit.repeat(32));
+    let (abandoned, held) = (staging("into", "a"), staging("into", "b"));
+    let kept = [held.clone(), staging("other", "a"), staging("into.old", "a"), ".into.staging-mine".into()];
+    for name in kept.iter().chain([&abandoned]) {
+        std::fs::create_dir_all(of(name).join("engine")).unwrap();
+    }
+    let _lock = DirLock::acquire(&StdVfs, &of(&held), 1).unwrap();
+    let options = RestoreOptions::new(of("into"));
+    check_target(&archive.store, &options).unwrap();
+    assert!(of(&abandoned).exists(), "a check changes nothing");
+    let plan = plan(&history, &to_lsn(3)).unwrap();
+    let (report, _) = restore(&archive.store, plan, options, LogSink::default()).await.unwrap();
+    assert_eq!(report.removed_staging, [of(&abandoned)]);
+    let mut left: Vec<_> = std::fs::read_dir(parent.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    let mut expected: Vec<_> = kept.into_iter().chain(["into".to_owned()]).collect();
+    expected.sort();
+    assert_eq!(left, expected);
+}
+
+#[tokio::test]
+async fn a_check_of_the_target_says_what_a_restore_would_say() {
+    let local = tempfile::tempdir().unwrap();
+    let directory = local.path().join("archive");
+    let url = format!("file://{}", directory.display()).parse().unwrap();
+    let store = Store::open(&url, &StoreSettings::default(), OpenMode::Create).unwrap();
+    let of = |name: &str| local.path().join(name);
+    std::fs::create_dir_all(of("full/x")).unwrap();
+    std::fs::create_dir_all(directory.join("empty")).unwrap();
+    std::os::unix::fs::symlink(&directory, of("link")).unwrap();
+    let said = |into: std::path::PathBuf| check_target(&store, &RestoreOptions::new(into)).expect_err("refused");
+    assert!(matches!(said(of("full")), RestoreError::TargetNotEmpty { .. }));
+    assert!(matches!(said(of("missing/below")), RestoreError::TargetUnusable { .. }));
+    assert!(matches!(said("/proc/here".into()), RestoreError::TargetUnusable { .. }));
+    for into in [directory.clone(), directory.join("empty"), of("link/new"), local.path().to_owned()] {
+        assert!(matches!(said(into.clone()), RestoreError::TargetInArchive { .. }), "{}", into.display());
+    }
+    check_target(&store, &RestoreOptions::new(of("archive-2"))).unwrap();
+    assert_eq!(std::fs::read_dir(local.path()).unwrap().count(), 3, "nothing is left");
 }
 
 #[tokio::test]

@@ -104,7 +104,7 @@ pub(super) async fn carry_out(store: &Store, plan: Plan, sink: LogSink) -> Resul
             let mut inside: Vec<_> =
                 std::fs::read_dir(&into).unwrap().map(|entry| entry.unwrap().file_name()).collect();
             inside.sort();
-            assert_eq!(inside, ["engine", LOG], "nothing of the staging is left in the target");
+            assert_eq!(inside, ["engine", "lock", LOG], "of the staging only the lock's file is in the target");
             Ok(Restored { report, log })
         }
         Err(error) => {
