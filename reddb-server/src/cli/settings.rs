@@ -99,7 +99,7 @@ pub(crate) struct ServeArgs {
     /// The size of a log segment, a multiple of 4096 [default: 32mb]
     #[arg(long, value_name = "SIZE", env = "REDDB_WAL_SEGMENT_SIZE")]
     pub wal_segment_size: Option<Size>,
-    /// Refuse writes while the disk has less free than this [default: 256mb]
+    /// Refuse writes while the disk has less free than this; more than the whole disk is refused [default: 256mb]
     #[arg(long, value_name = "SIZE", env = "REDDB_DISK_RESERVE")]
     pub disk_reserve: Option<Size>,
     /// Refuse writes when the wall clock jumps ahead by more than this, until an operator confirms it [default: 24h]
@@ -305,8 +305,8 @@ fn refuse_beyond_loopback(flag: &str, address: SocketAddr) -> Result<(), CliErro
          and change everything"
     ))
     .hint(
-        "listen on 127.0.0.1 behind a TLS proxy or an SSH tunnel; or, on a network that you trust, set a password and \
-         say --insecure-listen",
+        "listen on 127.0.0.1 behind a TLS proxy or an SSH tunnel; or, on a network that you trust, set a password \
+         (REDDB_PASSWORD in the environment, or --password-file FILE) and add --insecure-listen",
     ))
 }
 

@@ -52,6 +52,28 @@ pub(crate) enum OpenFault {
         /// The directory.
         dir: PathBuf,
     },
+    /// The directory cannot be made, or this user may not write to it.
+    #[error("{} cannot be the data directory: {source}; name a place where this user may make and write files", dir.display())]
+    DirectoryUnusable {
+        /// The directory.
+        dir: PathBuf,
+        /// What the system says.
+        source: VfsError,
+    },
+    /// No write would ever be taken.
+    #[error(
+        "the disk reserve (--disk-reserve) is {reserve_bytes} bytes, but the whole disk of {} has {disk_bytes}: every write \
+         would be refused; choose a smaller reserve",
+        dir.display()
+    )]
+    ReserveBeyondDisk {
+        /// The data directory.
+        dir: PathBuf,
+        /// The reserve.
+        reserve_bytes: u64,
+        /// The size of the file system.
+        disk_bytes: u64,
+    },
     /// The log cannot be opened.
     #[error("the log cannot be recovered: {0}")]
     Recover(#[from] RecoverError),
@@ -67,6 +89,25 @@ pub(crate) enum OpenFault {
     /// The engine cannot be opened.
     #[error("the engine cannot be opened: {0}")]
     Engine(#[from] EngineError),
+    /// The engine's files are damaged.
+    #[error("the engine cannot be opened: {source}: {next}")]
+    EngineDamaged {
+        /// What is damaged.
+        source: EngineError,
+        /// What to do.
+        next: String,
+    },
+    /// The log does not hold what the engine lacks.
+    #[error(
+        "the engine holds records up to {engine}, but the log begins with {log_first}: files of the engine are missing, or \
+         are an older copy; keep this directory, and restore from the archive into a new one"
+    )]
+    EngineBehindLog {
+        /// The engine's last record.
+        engine: Lsn,
+        /// The log's first record.
+        log_first: Lsn,
+    },
     /// The engine's contents cannot be read.
     #[error("the engine's contents cannot be read: {0}")]
     State(#[from] StateError),
@@ -118,7 +159,10 @@ impl OpenFault {
         match self {
             Self::Lock(LockError::Held { .. }) => Exit::Held,
             Self::Archive { exit, .. } => *exit,
-            Self::ForeignDirectory { .. } => Exit::Usage,
+            Self::ForeignDirectory { .. } | Self::DirectoryUnusable { .. } | Self::ReserveBeyondDisk { .. } => {
+                Exit::Usage
+            }
+            Self::Identity(IdentityError::Io(_)) | Self::Control(ControlError::Io(_)) => Exit::Critical,
             Self::Identity(_)
             | Self::Control(_)
             | Self::Recover(RecoverError::Corrupt(_))
@@ -126,6 +170,8 @@ impl OpenFault {
             | Self::Engine(EngineError::Corrupt { .. })
             | Self::State(_)
             | Self::Replay(_)
+            | Self::EngineDamaged { .. }
+            | Self::EngineBehindLog { .. }
             | Self::EngineNotOfThisLog { .. }
             | Self::TimelineMismatch { .. } => Exit::Integrity,
             _ => Exit::Critical,

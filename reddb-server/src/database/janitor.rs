@@ -205,6 +205,12 @@ pub(super) fn write_marks(
     if state == *control.state() { Ok(()) } else { control.write(&state) }
 }
 
+/// The size of a directory's file system, in bytes.
+pub(super) fn disk_bytes(dir: &std::path::Path) -> std::io::Result<u64> {
+    let stat = rustix::fs::statvfs(dir)?;
+    Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
+}
+
 /// The bytes that this process may still take on a directory's disk.
 pub(super) fn free_bytes(dir: &std::path::Path) -> std::io::Result<u64> {
     let stat = rustix::fs::statvfs(dir)?;

@@ -3,13 +3,14 @@
 //! The order is what makes a crash at any point harmless: the identity is created before the control file, the control file
 //! before the log, and nothing is acknowledged before all of them and the timeline's first record are durable.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
 use reddb_file::control::{ControlFile, ControlState, RestoredFrom, Shutdown, TtlMode};
 use reddb_file::identity::{Identity, IdentityError};
-use reddb_file::lock::DirLock;
-use reddb_file::vfs::Vfs;
+use reddb_file::lock::{DirLock, LockError};
+use reddb_file::vfs::{Vfs, VfsError};
 use reddb_file::wal::{
     BatchBuilder, PoolOptions, RecoveredLog, Salt, SegmentPool, Verdict, WalReader, WalWriter, recover,
 };
@@ -19,7 +20,7 @@ use reddb_file::{
 
 use super::error::OpenFault;
 use crate::config::Config;
-use crate::engine::{AppliedMark, Engine, EngineConfig, FaultHook, LsmEngine};
+use crate::engine::{AppliedMark, Engine, EngineConfig, EngineError, FaultHook, LsmEngine};
 use crate::keyspace::layout::{TimelineState, decode_timeline, timeline_entry};
 use crate::keyspace::{SnapshotState, State};
 use crate::replay::{Replayer, timeline_writes};
@@ -38,8 +39,11 @@ pub(super) struct Directory {
 impl Directory {
     /// Takes the directory, making it where there is none.
     pub(super) fn open(vfs: Arc<dyn Vfs>, dir: &Path) -> Result<Self, OpenFault> {
-        reddb_file::durable::create_dir_durable(&*vfs, dir)?;
-        let lock = DirLock::acquire(&*vfs, dir, std::process::id())?;
+        reddb_file::durable::create_dir_durable(&*vfs, dir).map_err(|error| unusable(dir, error))?;
+        let lock = match DirLock::acquire(&*vfs, dir, std::process::id()) {
+            Err(LockError::Io(error)) => return Err(unusable(dir, error)),
+            acquired => acquired?,
+        };
         let identity = match Identity::read(&*vfs, dir) {
             Ok(identity) => identity,
             Err(IdentityError::Missing { .. }) => {
@@ -63,6 +67,18 @@ impl Directory {
         };
         remove_staging(&*vfs, dir)?;
         Ok(Self { vfs, lock, identity, control })
+    }
+}
+
+/// A directory that is no place for data is a mistake in the settings; a disk that is full or broken is none.
+fn unusable(dir: &Path, source: VfsError) -> OpenFault {
+    match source.kind() {
+        ErrorKind::PermissionDenied
+        | ErrorKind::ReadOnlyFilesystem
+        | ErrorKind::NotFound
+        | ErrorKind::NotADirectory
+        | ErrorKind::AlreadyExists => OpenFault::DirectoryUnusable { dir: dir.to_owned(), source },
+        _ => source.into(),
     }
 }
 
@@ -124,9 +140,28 @@ pub(super) fn recover_log(directory: &Directory, config: &Config, on_fault: Faul
     let engine_dir = layout::engine_dir(&config.dir);
     let engine_config = EngineConfig { memory_bytes: config.memory_bytes };
     let origin = Chain::genesis(identity.cluster);
-    let engine = Arc::new(LsmEngine::open_with(&engine_dir, engine_config, origin, on_fault)?);
+    let engine = LsmEngine::open_with(&engine_dir, engine_config, origin, on_fault);
+    let engine = Arc::new(engine.map_err(|error| engine_fault(error, &engine_dir, log.base().lsn))?);
     replay(directory, config, &log, &engine)?;
     Ok(Recovered { pool, log, engine })
+}
+
+/// A log that reaches back to the very first record can build the engine again; any other cannot.
+fn engine_fault(error: EngineError, engine_dir: &Path, log_base: Lsn) -> OpenFault {
+    let dir = engine_dir.display();
+    match error {
+        EngineError::Corrupt { .. } => OpenFault::EngineDamaged {
+            source: error,
+            next: if log_base == Lsn::ZERO {
+                format!("the log holds every record, so move {dir} away and start again: it is built from the log")
+            } else {
+                "the log does not reach back to the first record; keep this directory, and restore from the archive into a \
+                 new one"
+                    .to_owned()
+            },
+        },
+        error => error.into(),
+    }
 }
 
 fn replay(
@@ -143,6 +178,10 @@ fn replay(
     }
     if applied.lsn == end.lsn {
         return Ok(());
+    }
+    if applied.lsn < log.base().lsn {
+        let log_first = log.base().lsn.next().unwrap_or(Lsn::MAX);
+        return Err(OpenFault::EngineBehindLog { engine: applied.lsn, log_first });
     }
     let from = applied.lsn.next().ok_or_else(foreign)?;
     let mut reader = WalReader::new(

@@ -17,7 +17,7 @@ use reddb_file::{Lsn, TimelineRecord};
 use super::archive::{Archive, ArchiveParts, Begun, ClaimState, Claimed, Claiming, claim_at_start};
 use super::bridge::{Checkpoints, Log, LogPlace, Past};
 use super::error::OpenFault;
-use super::janitor::{Duties, Janitor};
+use super::janitor::{Duties, Janitor, disk_bytes};
 use super::local::{
     Directory, Recovered, begin_timeline, engine_timeline, random_id, random_salt, recover_log,
     restored_clock_offset_ms,
@@ -37,6 +37,7 @@ pub(super) async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Databa
     let (mut directory, recovered) = blocking(move || {
         let vfs: Arc<dyn Vfs> = Arc::new(StdVfs);
         let directory = Directory::open(vfs, &config_for_disk.dir)?;
+        check_reserve(&config_for_disk)?;
         let recovered = recover_log(&directory, &config_for_disk, hook)?;
         Ok((directory, recovered))
     })
@@ -89,6 +90,19 @@ pub(super) async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Databa
         database.inner.archive.first_snapshot().await;
     }
     Ok(database)
+}
+
+/// A reserve that the disk cannot have at all is a mistake, and is found before anybody waits for a write.
+fn check_reserve(config: &Config) -> Result<(), OpenFault> {
+    let disk_bytes = disk_bytes(&config.dir)
+        .map_err(|source| OpenFault::System { what: "the size of the disk cannot be read", source })?;
+    let reserve_bytes = config.disk_reserve_bytes;
+    // A file system that does not say how large it is says 0.
+    if reserve_bytes == 0 || disk_bytes == 0 || reserve_bytes < disk_bytes {
+        return Ok(());
+    }
+    let dir = config.dir.clone();
+    Err(OpenFault::ReserveBeyondDisk { dir, reserve_bytes, disk_bytes })
 }
 
 struct Started {

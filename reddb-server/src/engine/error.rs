@@ -100,9 +100,9 @@ pub enum EngineError {
         source: io::Error,
     },
     /// The tree's files cannot be read.
-    #[error("{path}: {detail}; restore the engine from a snapshot and replay the log")]
+    #[error("{path}: {detail}; the engine must be built again")]
     Corrupt {
-        /// The engine's directory.
+        /// The engine's directory, or the file in it.
         path: PathBuf,
         /// What is wrong.
         detail: String,

@@ -383,7 +383,12 @@ fn read_manifest(dir: &Path, current: &[u8]) -> Result<(String, Vec<u8>), Engine
     }
     let name = format!("v{}", u64::from_le_bytes(*number));
     let path = dir.join(&name);
-    let manifest = fs::read(&path).map_err(|source| io_error(&path, "read", source))?;
+    let manifest = match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(EngineError::Corrupt { path, detail: "it is missing, and `current` names it".to_owned() });
+        }
+        read => read.map_err(|source| io_error(&path, "read", source))?,
+    };
     let mut hasher = ChecksummedWriter::new(io::sink());
     hasher.write_all(&manifest).map_err(|source| io_error(&path, "hash", source))?;
     if hasher.checksum().into_u128() != u128::from_le_bytes(*expected) {
@@ -393,8 +398,11 @@ fn read_manifest(dir: &Path, current: &[u8]) -> Result<(String, Vec<u8>), Engine
 }
 
 fn tree_error(dir: &Path, action: &'static str, error: lsm_tree::Error) -> EngineError {
+    // A file that is missing or too short is damage; everything else that the system says is about the system.
+    let is_damage =
+        |kind| matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData);
     match error {
-        lsm_tree::Error::Io(source) => io_error(dir, action, source),
+        lsm_tree::Error::Io(source) if !is_damage(source.kind()) => io_error(dir, action, source),
         error => EngineError::Corrupt { path: dir.to_owned(), detail: format!("cannot {action}: {error}") },
     }
 }

@@ -1,11 +1,13 @@
 //! `reddb inspect`: what one file is, and what is wrong with it.
 //!
-//! The kind is found out from the content. Only where that says nothing, the name decides which damage to report. The file
-//! is only read, never trusted: sizes are bounded before anything is allocated.
+//! The kind is found out from the content; for files that say nothing about themselves, from their place (`place`). Where the
+//! beginning of a file is damaged, the name decides which damage to report. The file is only read, never trusted: sizes are
+//! bounded before anything is allocated.
 
 mod archived;
 mod document;
 mod local;
+mod place;
 mod records;
 mod render;
 #[cfg(test)]
@@ -64,6 +66,20 @@ pub(crate) enum Kind {
     ArchivedSegmentPlain,
     /// A JSON document of the archive.
     Document,
+    /// `wal/spare-<n>` of a data directory.
+    SpareSegment,
+    /// `engine/current` of a data directory.
+    EngineCurrent,
+    /// `engine/v<n>` of a data directory.
+    EngineManifest,
+    /// `engine/tables/<n>` of a data directory.
+    EngineTable,
+    /// `objects/<2 hex>/<sha256>` of an archive: a file of a snapshot.
+    SnapshotObject,
+    /// `lock` of a data directory.
+    Lock,
+    /// `addresses.json` of a data directory.
+    Addresses,
 }
 
 impl Kind {
@@ -75,6 +91,13 @@ impl Kind {
             Self::ArchivedSegment => "archived segment (zstd)",
             Self::ArchivedSegmentPlain => "archived segment (decompressed)",
             Self::Document => "document of an archive",
+            Self::SpareSegment => "spare segment of the local log",
+            Self::EngineCurrent => "engine: which manifest counts",
+            Self::EngineManifest => "engine: manifest of lsm-tree",
+            Self::EngineTable => "engine: table of lsm-tree",
+            Self::SnapshotObject => "file of a snapshot, by its digest",
+            Self::Lock => "lock of a data directory",
+            Self::Addresses => "addresses of a running server",
         }
     }
 }
@@ -114,9 +137,11 @@ pub(crate) fn run(args: &InspectArgs) -> Result<Exit, CliError> {
 /// Where it cannot be read, or is nothing of ours. Damage is no error but described.
 pub(crate) fn inspect(path: &Path, records_max: u64) -> Result<Inspection, CliError> {
     let beginning = read_beginning(path)?;
-    let kind = kind_by_content(&beginning).or_else(|| kind_by_name(path)).ok_or_else(|| {
-        CliError::usage(format!("{}: not a file that reddb writes", path.display())).hint(
-            "inspect knows wal/…/*.wal, control and identity of a data directory, and *.wal.zst and *.json of an archive",
+    let kind = place::kind(path).or_else(|| kind_by_content(&beginning)).or_else(|| kind_by_name(path));
+    let kind = kind.ok_or_else(|| {
+        CliError::usage(format!("{}: neither its content nor its place is one that reddb writes", path.display())).hint(
+            "inspect knows the files of a data directory (wal, control, identity, engine, …) and those of an archive; some are \
+             only known in their folder",
         )
     })?;
     let finding = match kind {
@@ -126,6 +151,12 @@ pub(crate) fn inspect(path: &Path, records_max: u64) -> Result<Inspection, CliEr
         Kind::ArchivedSegment => archived::compressed(path, records_max)?,
         Kind::ArchivedSegmentPlain => archived::plain(path, records_max)?,
         Kind::Document => document::inspect(path, &beginning)?,
+        Kind::SpareSegment => place::spare(path)?,
+        Kind::EngineCurrent => place::engine_current(path, &beginning),
+        Kind::EngineManifest | Kind::EngineTable => place::engine_file(path)?,
+        Kind::SnapshotObject => place::object(path)?,
+        Kind::Lock => place::lock(path)?,
+        Kind::Addresses => place::addresses(path)?,
     };
     let Finding { faults, notices, content, records } = finding;
     Ok(Inspection { file: path.display().to_string(), kind, ok: faults.is_empty(), faults, notices, content, records })

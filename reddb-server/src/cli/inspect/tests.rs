@@ -189,3 +189,32 @@ fn names_say_what_a_wiped_file_should_be() {
         assert_eq!((found.kind, found.ok), (kind, false), "{name}: {found:?}");
     }
 }
+
+#[test]
+fn files_that_say_nothing_about_themselves_are_known_by_their_place() {
+    let dir = Dir::new();
+    let empty_sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let object = format!("objects/e3/{empty_sha256}");
+    let current = [&7_u64.to_le_bytes()[..], &[1; 16], &[0]].concat();
+    for (name, bytes, kind, ok) in [
+        ("wal/spare-3", &b"RedDBwal of an earlier use"[..], Kind::SpareSegment, true),
+        ("engine/current", &current, Kind::EngineCurrent, true),
+        ("engine/current", &current[..24], Kind::EngineCurrent, false),
+        ("engine/v7", b"anything", Kind::EngineManifest, true),
+        ("engine/tables/12", b"anything", Kind::EngineTable, true),
+        (&object, b"", Kind::SnapshotObject, true),
+        (&object, b"x", Kind::SnapshotObject, false),
+        ("lock", b"123\n", Kind::Lock, true),
+        ("lock", b"", Kind::Lock, false),
+        ("addresses.json", b"{\"data\":\"127.0.0.1:1\"}\n", Kind::Addresses, true),
+        ("addresses.json", b"{", Kind::Addresses, false),
+    ] {
+        let found = dir.look(name, bytes);
+        assert_eq!((found.kind, found.ok), (kind, ok), "{name}: {found:?}");
+    }
+    let found = dir.look("engine/current", &current);
+    assert_eq!((&found.content["manifest"], found.notices.len()), (&Value::from("v7"), 0), "v7 is there");
+    for name in ["spare-3", "tables/12", "v7", "objects/e4/x"] {
+        assert!(inspect(&dir.file(name, b"anything"), 0).is_err(), "{name} is out of place");
+    }
+}

@@ -36,6 +36,10 @@ fn text(settings: &ServeSettings, status: &Status, data: SocketAddr, admin: Sock
     line("memory", &Size(settings.database.memory_bytes).to_string());
     line("clients", &format!("{data}, at most {}", settings.clients_max));
     line("admin", &format!("http://{admin}"));
+    if settings.password.is_none() && !(data.ip().is_loopback() && admin.ip().is_loopback()) {
+        line("", "warning: other machines may connect and no password is set: anyone can read and change everything.");
+        line("", "Set REDDB_PASSWORD in the environment, or --password-file FILE");
+    }
     if let Some((code, reason)) = &status.refusal {
         line("writes", &format!("are refused ({code}): {reason}"));
     }

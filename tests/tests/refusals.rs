@@ -1,0 +1,101 @@
+//! What a server refuses to start with: each with its exit code, its reason, and what to do.
+
+use std::path::Path;
+
+use reddb_tests::digest::digest;
+use reddb_tests::{Node, Options};
+
+/// Starts a server that must refuse; returns what it said last.
+fn refused(dir: &Path, options: &Options, code: i32) -> String {
+    let refusal = Node::try_start(dir, options).expect_err("it should refuse");
+    assert_eq!(refusal.code, Some(code), "{}", refusal.log);
+    refusal.log.lines().rev().take(2).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_a_mistake_in_the_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "mine").unwrap();
+    for dir in [file.clone(), file.join("below")] {
+        let said = reddb_tests::cli::reddb(&[
+            "serve".as_ref(),
+            "--listen".as_ref(),
+            "127.0.0.1:0".as_ref(),
+            "--admin".as_ref(),
+            "127.0.0.1:0".as_ref(),
+            "--dir".as_ref(),
+            dir.as_os_str(),
+        ]);
+        let said = said.expect_code(3).stderr;
+        assert!(said.contains("cannot be the data directory") && said.contains(dir.to_str().unwrap()), "{said}");
+    }
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
+}
+
+#[test]
+fn a_reserve_that_the_disk_does_not_have_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("node");
+    let said = refused(&dir, &Options::new().flag("--disk-reserve", "1000000tb"), 3);
+    assert!(said.contains("--disk-reserve") && said.contains("smaller"), "{said}");
+    drop(Node::start(&dir, &Options::new().flag("--disk-reserve", "0")));
+}
+
+#[test]
+fn a_port_for_everybody_is_refused_with_what_to_set() {
+    let said =
+        reddb_tests::cli::reddb(&["serve", "--listen", "0.0.0.0:0", "--admin", "127.0.0.1:0"]).expect_code(3).stderr;
+    for part in ["REDDB_PASSWORD", "--password-file", "--insecure-listen"] {
+        assert!(said.contains(part), "{part} is not in: {said}");
+    }
+}
+
+fn remove_manifest(dir: &Path) {
+    let names = std::fs::read_dir(dir.join("engine")).unwrap().map(|entry| entry.unwrap().path());
+    let manifests: Vec<_> = names.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with('v')).collect();
+    assert!(!manifests.is_empty());
+    for path in manifests {
+        std::fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
+fn a_missing_manifest_is_damage_and_the_log_builds_the_engine_again_where_it_can() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("node");
+    let node = Node::start(&dir, &Options::new());
+    let mut client = node.client();
+    for index in 0..20 {
+        client.expect(&["SET", &format!("key:{index}"), "value"]);
+    }
+    let before = digest(&mut client).sha256;
+    assert_eq!(node.stop().code(), Some(0));
+    remove_manifest(&dir);
+    let engine = dir.join("engine");
+    let said = refused(&dir, &Options::new(), 5);
+    assert!(said.contains("the log holds every record") && said.contains(engine.to_str().unwrap()), "{said}");
+    // What it says is true.
+    std::fs::rename(&engine, folder.path().join("away")).unwrap();
+    let node = Node::start(&dir, &Options::new());
+    assert_eq!(digest(&mut node.client()).sha256, before);
+}
+
+#[test]
+fn a_restored_directory_without_its_engine_cannot_be_built_from_its_log() {
+    let scene = reddb_tests::scene::Scene::new();
+    let node = scene.start("node");
+    node.client().expect(&["SET", "key", "value"]);
+    reddb_tests::scene::wait_until_archived(&node);
+    assert_eq!(node.stop().code(), Some(0));
+    let _ = scene.restore("again", &[]).expect_code(0);
+    let node = Node::start(&scene.path("again"), &scene.options());
+    node.client().expect(&["SET", "key", "other"]);
+    assert_eq!(node.stop().code(), Some(0));
+    remove_manifest(&scene.path("again"));
+    let said = refused(&scene.path("again"), &scene.options(), 5);
+    assert!(said.contains("restore from the archive into a new one"), "{said}");
+    std::fs::remove_dir_all(scene.path("again/engine")).unwrap();
+    let said = refused(&scene.path("again"), &scene.options(), 5);
+    assert!(said.contains("the log begins with") && said.contains("restore from the archive"), "{said}");
+}
