@@ -81,11 +81,6 @@ impl LogSource for Journal {
         println!("  the archive holds everything up to {}; these lines could be forgotten now", mark.lsn);
         Ok(())
     }
-
-    fn bytes_beyond(&self, archived: Lsn) -> Option<u64> {
-        let lines = self.lines.lock();
-        Some(lines.iter().filter(|(_, mark)| mark.lsn > archived).map(|(record, _)| record.len() as u64).sum())
-    }
 }
 
 impl LocalHistory for Journal {

@@ -46,9 +46,6 @@ pub trait LogSource: Send + Sync + 'static {
     /// # Errors
     /// Whatever keeps the log from writing it down; it is told again.
     fn archived(&self, mark: TimedMark) -> Result<(), SourceError>;
-
-    /// The size of the durable records beyond `archived`, in bytes, where the log knows it without reading them.
-    fn bytes_beyond(&self, archived: Lsn) -> Option<u64>;
 }
 
 /// What a local log knows of its own past.

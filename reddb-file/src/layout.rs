@@ -86,7 +86,7 @@ pub fn parse_segment_name(name: &str) -> Option<Lsn> {
 
 /// The number that a spare segment's name says, or `None` where it is not a spare's name.
 #[must_use]
-pub(crate) fn parse_spare_name(name: &str) -> Option<u64> {
+pub fn parse_spare_name(name: &str) -> Option<u64> {
     let digits = name.strip_prefix(SPARE_PREFIX)?;
     let number: u64 = digits.parse().ok()?;
     (number.to_string() == digits).then_some(number)

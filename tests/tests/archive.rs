@@ -43,6 +43,29 @@ fn an_archive_that_goes_away_and_comes_back_is_caught_up_with() {
     assert_eq!(report["digest"].as_str(), Some(state.sha256.as_str()), "{report}");
 }
 
+#[test]
+fn a_backup_that_failed_while_the_archive_was_away_is_made_good_by_itself() {
+    let scene = Scene::new();
+    let node = scene.start("node");
+    let mut client = node.client();
+    write_some(&mut client, "before", 5);
+    wait_until_archived(&node);
+    let _ = reddb(&["check", "--admin", &node.admin_url()]).expect_code(0);
+    let snapshot_lsn = || node.get("/admin/status").unwrap().json()["archive"]["snapshot_lsn"].as_u64().unwrap();
+    let before = snapshot_lsn();
+
+    take_away(&scene);
+    write_some(&mut client, "during", 5);
+    assert_ne!(reddb(&["backup", "--admin", &node.admin_url()]).code, 0);
+    let _ = reddb(&["check", "--admin", &node.admin_url()]).expect_code(1);
+
+    bring_back(&scene);
+    wait::until("nothing wants attention any more", || {
+        (reddb(&["check", "--admin", &node.admin_url()]).code == 0).then_some(())
+    });
+    assert_ne!(snapshot_lsn(), before, "another snapshot was made");
+}
+
 /// The store is gone: another kind of file stands where its directory was, so that nothing can be made there.
 fn take_away(scene: &Scene) {
     std::fs::rename(scene.archive_dir(), scene.path("archive-away")).unwrap();

@@ -137,7 +137,6 @@ impl ArchiverHandle {
             complete_until_ms: shared.complete_until_ms,
             durable,
             lag_records,
-            lag_bytes: self.log.bytes_beyond(shared.archived.lsn),
             lag_ms: if lag_records == 0 { 0 } else { behind_ms },
             state: shared.state,
             last_error: shared.last_error,

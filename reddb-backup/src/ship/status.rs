@@ -68,8 +68,6 @@ pub struct ArchiverStatus {
     pub durable: TimedMark,
     /// How many durable records are not archived.
     pub lag_records: u64,
-    /// Their size, where the log knows it.
-    pub lag_bytes: Option<u64>,
     /// How long there has been something to ship without a moment of having caught up, in milliseconds.
     pub lag_ms: u64,
     /// Whether it gets anything done.

@@ -210,18 +210,6 @@ impl LogSource for Journal {
         inner.archived = mark;
         Ok(())
     }
-
-    fn bytes_beyond(&self, archived: Lsn) -> Option<u64> {
-        Some(self.beyond(archived))
-    }
-}
-
-impl Journal {
-    fn beyond(&self, archived: Lsn) -> u64 {
-        let inner = self.inner.lock();
-        let beyond = inner.records.iter().filter(|(_, mark)| mark.lsn > archived);
-        beyond.map(|(record, _)| record.len() as u64).sum()
-    }
 }
 
 impl CheckpointSource for Journal {

@@ -86,10 +86,6 @@ impl LogSource for Log {
         Ok(run.freeze())
     }
 
-    fn bytes_beyond(&self, _archived: Lsn) -> Option<u64> {
-        None
-    }
-
     fn archived(&self, mark: TimedMark) -> Result<(), SourceError> {
         let mut control = self.control.lock();
         let mut state = control.state().clone();

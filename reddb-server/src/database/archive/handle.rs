@@ -390,8 +390,10 @@ impl Keeper {
             None => None,
         };
         let mut try_at = Instant::now();
+        let mut was_online = true;
         loop {
-            match handle.status().state {
+            let state = handle.status().state;
+            match state {
                 ArchiverState::Fenced { by } => {
                     self.gate.set(Condition::Fenced, || {
                         format!(
@@ -407,7 +409,13 @@ impl Keeper {
                 }
                 ArchiverState::Online | ArchiverState::Retrying { .. } => {}
             }
-            if Instant::now() >= try_at && self.is_due(last_made_ms) {
+            let online = state == ArchiverState::Online;
+            if online && !was_online {
+                // The store is back: what failed while it was away need not wait.
+                try_at = Instant::now();
+            }
+            was_online = online;
+            if Instant::now() >= try_at && self.is_due(last_made_ms, online) {
                 let reason = if last_made_ms.is_none() { "first" } else { "scheduled" };
                 let mut stopped = self.stopped.clone();
                 let made = tokio::select! {
@@ -429,12 +437,17 @@ impl Keeper {
         }
     }
 
-    /// Without a snapshot nothing can be restored, so the first is always due.
-    fn is_due(&self, last_made_ms: Option<u64>) -> bool {
+    /// Without a snapshot nothing can be restored, so the first is always due. Where there is a schedule, an attempt that failed,
+    /// whoever asked for it, is made good as soon as the store answers.
+    fn is_due(&self, last_made_ms: Option<u64>, online: bool) -> bool {
         match (last_made_ms, self.snapshot_interval) {
             (None, _) => true,
             (Some(_), None) => false,
+            (Some(_), Some(_)) if !online => false,
             (Some(last_made_ms), Some(interval)) => {
+                if !self.shared.snapshots.lock().last_ok {
+                    return true;
+                }
                 let age_ms = self.clock.wall_ms().saturating_sub(last_made_ms);
                 u128::from(age_ms) >= interval.as_millis()
             }
