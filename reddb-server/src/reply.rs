@@ -7,6 +7,8 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
+use crate::command::budget::ELEMENT_BYTES;
+
 /// An answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
@@ -60,6 +62,22 @@ impl Reply {
     #[must_use]
     pub(crate) fn optional(bytes: Option<Bytes>) -> Self {
         bytes.map_or(Self::Null, Self::Bulk)
+    }
+
+    /// The bytes that the answer holds, as [`AnswerBudget`](crate::command::budget::AnswerBudget) counts them.
+    #[must_use]
+    pub(crate) fn held_bytes(&self) -> usize {
+        let all = |replies: &[Self]| replies.iter().map(|reply| reply.held_bytes() + ELEMENT_BYTES).sum();
+        let pairs = |pairs: &[(Self, Self)]| {
+            pairs.iter().map(|(name, value)| name.held_bytes() + value.held_bytes() + 2 * ELEMENT_BYTES).sum()
+        };
+        match self {
+            Self::Bulk(bytes) | Self::Text(bytes) => bytes.len(),
+            Self::Array(replies) | Self::Set(replies) => all(replies),
+            Self::Map(entries) | Self::Pairs(entries) => pairs(entries),
+            Self::Simple(text) | Self::Error(CommandError(text)) => text.len(),
+            Self::Ok | Self::Int(_) | Self::Null | Self::NullArray | Self::Double(_) | Self::Bool(_) | Self::None => 0,
+        }
     }
 
     /// An integer that counts something; saturates at `i64::MAX`.

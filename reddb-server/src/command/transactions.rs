@@ -58,7 +58,8 @@ fn watch(session: &mut Session, args: &Args) -> SessionResult {
         return Err(CommandError::fixed("ERR WATCH inside MULTI is not allowed"));
     }
     // The names are kept for as long as the watch: they must not hold on to what was received with them.
+    let watcher = session.watch(&args[1..])?;
     let db = session.db();
     let keys = args[1..].iter().map(|key| (db, Bytes::copy_from_slice(key))).collect();
-    Ok(Answer::Submit(Step::Watch { watcher: session.watcher(), keys }))
+    Ok(Answer::Submit(Step::Watch { watcher, keys }))
 }

@@ -23,6 +23,8 @@ use crate::reply::{CommandError, Reply};
 
 /// How many messages share one sync at most.
 const BATCH_MESSAGES_MAX: usize = 4096;
+/// A job whose answers hold more than so many bytes is cut there: the answers go out before the rest is carried out.
+const JOB_REPLY_BYTES_TARGET: usize = 16 * 1024 * 1024;
 /// How often expired keys and garbage are looked for.
 const UPKEEP_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -244,7 +246,7 @@ impl Worker {
     /// Carries a message out; says whether it was the last.
     fn take(&mut self, message: Message, waiting: &mut Vec<Waiting>) -> bool {
         match message {
-            Message::Run(job, reply) => self.run_job(&job, reply, waiting),
+            Message::Run(job, reply) => self.run_job(job, reply, waiting),
             Message::Fence(reply) => waiting.push(Waiting::Fence(reply)),
             Message::Prune(up_to) => {
                 self.core.prune(up_to);
@@ -268,12 +270,17 @@ impl Worker {
         false
     }
 
-    fn run_job(&mut self, job: &Job, reply: oneshot::Sender<JobOutcome>, waiting: &mut Vec<Waiting>) {
+    fn run_job(&mut self, mut job: Job, reply: oneshot::Sender<JobOutcome>, waiting: &mut Vec<Waiting>) {
         let now = self.now();
-        let mut outcome = JobOutcome { replies: Vec::with_capacity(job.steps.len()), receipt: None };
+        let mut outcome = JobOutcome { replies: Vec::with_capacity(job.steps.len()), receipt: None, rest: Vec::new() };
+        let mut held_bytes = 0;
         for step in &job.steps {
+            if held_bytes > JOB_REPLY_BYTES_TARGET {
+                break;
+            }
             match self.core.execute(step, now) {
                 Ok((answer, receipt)) => {
+                    held_bytes += answer.held_bytes();
                     outcome.replies.push(answer);
                     outcome.receipt = receipt.or(outcome.receipt);
                 }
@@ -286,6 +293,7 @@ impl Worker {
                 }
             }
         }
+        outcome.rest = job.steps.split_off(outcome.replies.len());
         waiting.push(Waiting::Job(reply, outcome));
     }
 
@@ -301,7 +309,7 @@ impl Worker {
                 (Waiting::Job(reply, outcome), Ok(())) => drop(reply.send(outcome)),
                 (Waiting::Job(reply, outcome), Err(CommitFailure(error))) => {
                     let replies = vec![Reply::Error(error.clone()); outcome.replies.len()];
-                    drop(reply.send(JobOutcome { replies, receipt: None }));
+                    drop(reply.send(JobOutcome { replies, receipt: None, rest: outcome.rest }));
                 }
                 (Waiting::Fence(reply), _) => {
                     let now = Now { wall_ms: self.clock.wall_ms(), elapsed: self.clock.elapsed() };

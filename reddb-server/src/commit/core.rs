@@ -17,6 +17,7 @@ use super::job::{Invocation, Receipt, Step, TxnStep, Watcher};
 use super::log_clock::LogClock;
 use super::watch::Watches;
 use crate::command::Run;
+use crate::command::budget::AnswerBudget;
 use crate::engine::{AppliedMark, Engine, EngineWrite};
 use crate::keyspace::{Env, FinishedTxn, Overlay, SnapshotState, StateError, Txn, TxnMode};
 use crate::reply::{CommandError, CommandResult, Reply};
@@ -209,17 +210,21 @@ impl Core {
             return Ok((Reply::NullArray, None));
         }
         let work = |txn: &mut Txn<'_>| {
-            let replies = steps.iter().map(|step| match step {
-                TxnStep::Ready(reply) => reply.clone(),
-                TxnStep::Run(invocation) => {
-                    let before = txn.savepoint();
-                    run(txn, invocation).unwrap_or_else(|error| {
-                        txn.rollback(&before);
-                        Reply::Error(error)
-                    })
-                }
+            let mut budget = AnswerBudget::whole();
+            let replies = steps.iter().map(|step| {
+                let reply = match step {
+                    TxnStep::Ready(reply) => reply.clone(),
+                    TxnStep::Run(invocation) => {
+                        let before = txn.savepoint();
+                        run(txn, invocation).unwrap_or_else(|error| {
+                            txn.rollback(&before);
+                            Reply::Error(error)
+                        })
+                    }
+                };
+                budget.take(reply.held_bytes()).map(|()| reply)
             });
-            Ok(Reply::Array(replies.collect()))
+            replies.collect::<Result<_, _>>().map(Reply::Array)
         };
         let writes = |step: &TxnStep| matches!(step, TxnStep::Run(invocation) if invocation.spec.is_write());
         if steps.iter().any(writes) {

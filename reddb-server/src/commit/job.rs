@@ -76,6 +76,8 @@ pub(crate) struct JobOutcome {
     pub replies: Vec<Reply>,
     /// The job's last commit, if it made one.
     pub receipt: Option<Receipt>,
+    /// The steps that were not carried out because the answers before them are large: take those, then ask for these.
+    pub rest: Vec<Step>,
 }
 
 /// One connection's watch: touched when a watched key changes or expires. Dropping the last handle ends the watch.

@@ -417,3 +417,51 @@ fn whoever_asks_a_committer_that_stops_is_answered_or_told() {
         asker.join().expect("ends");
     }
 }
+
+#[test]
+fn a_job_with_large_answers_is_cut_and_the_rest_handed_back() {
+    let mut node = Node::new();
+    node.core.execute(&Step::Run(large_value(1 << 20)), node.now).expect("is executed");
+    let (env, clock) = (Arc::new(Env::new(0, 1)), Arc::new(crate::clock::SystemClock::new()));
+    let committer = super::Committer::start_core(node.core, TimelineId::FIRST, node.gate, env, clock).expect("starts");
+    let mut steps = vec![Step::Run(invoke("SET small 1"))];
+    steps.extend((0..100).map(|_| Step::Run(invoke("GET large"))));
+    steps.push(Step::Run(invoke("SET small 2")));
+    committer.confirm_clock().blocking_recv().expect("answers");
+    let (mut replies, mut jobs) = (Vec::new(), 0);
+    while !steps.is_empty() {
+        let outcome = committer.submit(super::Job { steps }).blocking_recv().expect("answers");
+        let held: usize = outcome.replies.iter().map(Reply::held_bytes).sum();
+        assert!(held <= 17 << 20, "{held} bytes in one answer");
+        replies.extend(outcome.replies);
+        steps = outcome.rest;
+        jobs += 1;
+    }
+    assert_eq!(jobs, 6, "seventeen answers of a MiB at once");
+    assert_eq!(replies.len(), 102);
+    assert_eq!((&replies[0], &replies[101]), (&Reply::Ok, &Reply::Ok));
+    assert!(replies[1..101].iter().all(|reply| reply.held_bytes() == 1 << 20));
+    committer.stop();
+}
+
+#[test]
+fn a_transaction_whose_answers_are_too_large_is_not_carried_out() {
+    let mut node = Node::new();
+    let mut steps = vec![TxnStep::Run(large_value(1 << 20))];
+    steps.extend((0..513).map(|_| TxnStep::Run(invoke("GET large"))));
+    let transaction = |steps| Step::Transaction { steps, watcher: None };
+    let (refused, receipt) = node.core.execute(&transaction(steps.clone()), node.now).expect("is executed");
+    let Reply::Error(error) = refused else { panic!("{} bytes", refused.held_bytes()) };
+    assert!(error.text().starts_with("EXECABORT") && error.text().contains("512 MiB"), "{error}");
+    assert_eq!(receipt, None);
+    assert_eq!(node.run("EXISTS large"), Reply::Int(0));
+    steps.truncate(500);
+    let (done, _) = node.core.execute(&transaction(steps), node.now).expect("is executed");
+    assert!(matches!(done, Reply::Array(_)));
+}
+
+fn large_value(bytes: usize) -> Invocation {
+    let mut invocation = invoke("SET large value");
+    invocation.args[2] = Bytes::from(vec![b'v'; bytes]);
+    invocation
+}

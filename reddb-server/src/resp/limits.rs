@@ -19,3 +19,9 @@ pub(crate) const ARGS_BEFORE_AUTH_MAX: usize = 10;
 
 /// The longest argument before authentication, in bytes.
 pub(crate) const ARG_BYTES_BEFORE_AUTH_MAX: usize = 16 * 1024;
+
+/// The most keys that one connection may watch: they are kept until the watch ends.
+pub(crate) const WATCHED_KEYS_MAX: usize = 4096;
+
+/// The most bytes that their names may have together.
+pub(crate) const WATCHED_BYTES_MAX: usize = 1024 * 1024;

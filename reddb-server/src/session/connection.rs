@@ -538,17 +538,30 @@ impl Connection {
         if self.job.steps.is_empty() {
             return Ok(());
         }
-        let job = std::mem::take(&mut self.job);
-        let started = Instant::now();
-        let Ok(outcome) = self.session.shared.db.submit(job).await else { return Err(self.shut_down().await) };
-        let busy = started.elapsed();
-        if outcome.receipt.is_some() {
-            self.session.receipt = outcome.receipt;
+        let mut steps = std::mem::take(&mut self.job.steps);
+        while !steps.is_empty() {
+            let started = Instant::now();
+            let submitted = self.session.shared.db.submit(Job { steps });
+            let Ok(outcome) = submitted.await else { return Err(self.shut_down().await) };
+            if outcome.receipt.is_some() {
+                self.session.receipt = outcome.receipt;
+            }
+            steps = outcome.rest;
+            self.take_answers(outcome.replies, started.elapsed(), steps.is_empty()).await?;
         }
-        let mut replies = outcome.replies.into_iter();
+        Ok(())
+    }
+
+    /// Writes down a job's answers and those behind them; where they are not all, up to the first that is missing.
+    async fn take_answers(&mut self, replies: Vec<Reply>, busy: Duration, all: bool) -> Result<(), Hangup> {
+        let mut replies = replies.into_iter();
         while let Some(slot) = self.slots.pop_front() {
             match slot {
                 Slot::Known(reply) => self.put(&reply),
+                Slot::Job { .. } if !all && replies.len() == 0 => {
+                    self.slots.push_front(slot);
+                    break;
+                }
                 Slot::Job { counter, answered } => {
                     let reply = replies.next().unwrap_or_else(|| {
                         Reply::Error(CommandError::fixed("ERR no answer came from the committer: outcome unknown"))

@@ -11,6 +11,7 @@ use super::shared::Shared;
 use crate::command::table::Resolved;
 use crate::commit::{Receipt, Step, Watcher};
 use crate::reply::{CommandError, Reply};
+use crate::resp::limits::{WATCHED_BYTES_MAX, WATCHED_KEYS_MAX};
 use crate::resp::{Protocol, Trust};
 
 /// What comes of a session command.
@@ -87,6 +88,8 @@ pub(crate) struct Session {
     replying: Replying,
     pub(super) queue: Option<Queue>,
     watcher: Option<Arc<Watcher>>,
+    watched_keys: usize,
+    watched_bytes: usize,
     pub(super) receipt: Option<Receipt>,
 }
 
@@ -102,6 +105,8 @@ impl Session {
             replying: Replying::On,
             queue: None,
             watcher: None,
+            watched_keys: 0,
+            watched_bytes: 0,
             receipt: None,
         }
     }
@@ -205,14 +210,27 @@ impl Session {
         }
     }
 
-    /// The connection's watch, begun if there is none.
-    pub(crate) fn watcher(&mut self) -> Arc<Watcher> {
+    /// The connection's watch, begun if there is none, for these keys beside those that it has.
+    ///
+    /// # Errors
+    /// Where it would watch too many; then it watches none of these.
+    pub(crate) fn watch(&mut self, keys: &[Bytes]) -> Result<Arc<Watcher>, CommandError> {
+        let watched_keys = self.watched_keys.saturating_add(keys.len());
+        let watched_bytes = keys.iter().fold(self.watched_bytes, |bytes, key| bytes.saturating_add(key.len()));
+        if watched_keys > WATCHED_KEYS_MAX || watched_bytes > WATCHED_BYTES_MAX {
+            return Err(CommandError::new(format!(
+                "ERR a connection may watch {WATCHED_KEYS_MAX} keys with {WATCHED_BYTES_MAX} bytes of names; EXEC, DISCARD \
+                 or UNWATCH ends the watch"
+            )));
+        }
+        (self.watched_keys, self.watched_bytes) = (watched_keys, watched_bytes);
         self.client.watches.store(true, Relaxed);
-        Arc::clone(self.watcher.get_or_insert_with(Watcher::new))
+        Ok(Arc::clone(self.watcher.get_or_insert_with(Watcher::new)))
     }
 
     pub(super) fn take_watcher(&mut self) -> Option<Arc<Watcher>> {
         self.client.watches.store(false, Relaxed);
+        (self.watched_keys, self.watched_bytes) = (0, 0);
         self.watcher.take()
     }
 

@@ -145,6 +145,47 @@ async fn a_pipeline_is_answered_in_order_and_sees_its_own_writes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn large_answers_of_a_pipeline_come_in_order() {
+    let server = Server::start(|_| {}).await;
+    let mut client = server.connect().await;
+    let value = "v".repeat(1 << 20);
+    client.call(&["SET", "large", &value], "+OK\r\n").await;
+    let mut pipeline: Vec<&[&str]> = vec![&["SET", "n", "1"]];
+    for _ in 0..20 {
+        pipeline.extend([&["GET", "large"][..], &["NOSUCH"], &["INCR", "n"]]);
+    }
+    client.send(&pipeline).await;
+    client.expect("+OK\r\n").await;
+    for n in 0..20 {
+        client.expect(&format!("$1048576\r\n{value}\r\n")).await;
+        assert!(client.line().await.starts_with("-ERR unknown command"));
+        client.expect(&format!(":{}\r\n", n + 2)).await;
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_watches_only_so_many_keys() {
+    let server = Server::start(|_| {}).await;
+    let mut client = server.connect().await;
+    let names: Vec<String> = (0..4096).map(|number| number.to_string()).collect();
+    let all: Vec<&str> = std::iter::once("WATCH").chain(names.iter().map(String::as_str)).collect();
+    client.call(&all, "+OK\r\n").await;
+    client.send(&[&["WATCH", "one more"]]).await;
+    assert!(client.line().await.starts_with("-ERR a connection may watch 4096 keys"));
+    client.call(&["UNWATCH"], "+OK\r\n").await;
+    client.call(&["WATCH", "one more"], "+OK\r\n").await;
+    client.call(&["RESET"], "+RESET\r\n").await;
+    let long = "k".repeat(60_000);
+    for _ in 0..17 {
+        client.call(&["WATCH", &long], "+OK\r\n").await;
+    }
+    client.send(&[&["WATCH", &long]]).await;
+    assert!(client.line().await.starts_with("-ERR a connection may watch"));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pipelines_writes_share_syncs() {
     let server = Server::start(|_| {}).await;
     let mut client = server.connect().await;
