@@ -3,7 +3,6 @@
 //! Invariants: records come in LSN order and without holes; each is applied whole; the chain that the engine remembers is
 //! the one that the caller proved.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,15 +11,13 @@ use reddb_file::timeline::TimelineRecordError;
 use reddb_file::{Chain, Lsn, RecordKind, TimelineRecord};
 use reddb_wire::changes;
 
-use crate::engine::{AppliedMark, Engine, EngineError, EngineWrite, RecordWrites};
-use crate::keyspace::StateError;
+use crate::engine::{AppliedMark, Engine, EngineError, EngineWrite};
 use crate::keyspace::layout::{TimelineState, encode_timeline, timeline_entry};
 use crate::keyspace::lower::lower;
+use crate::keyspace::{Overlay, StateError};
 
-/// Records handed to the engine at once.
-const CHUNK_RECORDS: usize = 4096;
 /// Bytes of records handed to the engine at once.
-const CHUNK_BYTES: usize = 4 * 1024 * 1024;
+const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// A record that cannot be applied.
 #[derive(Debug, thiserror::Error)]
@@ -54,14 +51,13 @@ pub(crate) enum ReplayError {
     Engine(#[from] EngineError),
 }
 
-/// Applies records in order.
+/// Applies records in order, many at once.
 pub(crate) struct Replayer {
     engine: Arc<dyn Engine>,
     applied: AppliedMark,
-    chunk: Vec<RecordWrites>,
+    /// What was taken and the engine was not told yet.
+    chunk: Overlay,
     chunk_bytes: usize,
-    /// The chunk's key entries, which later changes of the chunk may read.
-    fresh: HashMap<Bytes, Option<Bytes>>,
 }
 
 impl Replayer {
@@ -69,13 +65,13 @@ impl Replayer {
     #[must_use]
     pub(crate) fn new(engine: Arc<dyn Engine>) -> Self {
         let applied = engine.applied();
-        Self { engine, applied, chunk: Vec::new(), chunk_bytes: 0, fresh: HashMap::new() }
+        Self { engine, applied, chunk: Overlay::new(), chunk_bytes: 0 }
     }
 
     /// Takes a record; `chain` is the chain after it.
     ///
     /// # Errors
-    /// Any [`ReplayError`]; nothing of the record is applied.
+    /// Any [`ReplayError`]; the engine then ends at an earlier record, and nothing more may be pushed.
     pub(crate) fn push(&mut self, record: &RecordView<'_>, chain: Chain) -> Result<(), ReplayError> {
         if self.applied.lsn.next() != Some(record.lsn) {
             return Err(ReplayError::OutOfOrder {
@@ -83,17 +79,18 @@ impl Replayer {
                 found: record.lsn,
             });
         }
-        let mark = AppliedMark { lsn: record.lsn, chain, time_ms: record.time_ms };
-        let writes = match record.kind {
-            RecordKind::Timeline => vec![timeline_write(record)?],
-            RecordKind::Changes => {
-                self.lower(record.payload).map_err(|source| ReplayError::Changes { lsn: record.lsn, source })?
+        match record.kind {
+            RecordKind::Timeline => {
+                let (key, value) = timeline_write(record)?;
+                self.chunk.set(key, Some(value));
             }
-        };
-        self.chunk.push(RecordWrites { mark, writes });
+            RecordKind::Changes => {
+                self.lower(record.payload).map_err(|source| ReplayError::Changes { lsn: record.lsn, source })?;
+            }
+        }
         self.chunk_bytes += record.bytes.len();
-        self.applied = mark;
-        if self.chunk.len() >= CHUNK_RECORDS || self.chunk_bytes >= CHUNK_BYTES {
+        self.applied = AppliedMark { lsn: record.lsn, chain, time_ms: record.time_ms };
+        if self.chunk_bytes >= CHUNK_BYTES {
             self.flush_chunk()?;
         }
         Ok(())
@@ -109,49 +106,38 @@ impl Replayer {
     }
 
     fn flush_chunk(&mut self) -> Result<(), ReplayError> {
-        if !self.chunk.is_empty() {
-            self.engine.apply_many(&self.chunk)?;
-            self.chunk.clear();
+        if self.chunk_bytes > 0 {
+            let writes: Vec<EngineWrite> = self.chunk.take().into_iter().map(EngineWrite::from).collect();
+            self.engine.load(self.applied, &writes)?;
             self.chunk_bytes = 0;
-            self.fresh.clear();
         }
         Ok(())
     }
 
-    fn lower(&mut self, payload: &[u8]) -> Result<Vec<EngineWrite>, StateError> {
-        let mut writes = Vec::new();
+    fn lower(&mut self, payload: &[u8]) -> Result<(), StateError> {
         for change in changes(payload)? {
-            let (engine, fresh) = (&self.engine, &self.fresh);
-            let mut lowered = Vec::with_capacity(2);
-            let read = |key: &[u8]| match fresh.get(key) {
+            let lowered = lower(&change?, |key| match self.chunk.get(key) {
                 Some(value) => Ok(value.clone()),
-                None => Ok(engine.get_newest(key)?.1),
-            };
-            lower(&change?, read, |key, value| lowered.push((key, value)))?;
-            for (key, value) in lowered {
-                if key.first() == Some(&b'K') {
-                    self.fresh.insert(key.clone(), value.clone());
-                }
-                writes.push(match value {
-                    Some(value) => EngineWrite::Put { key, value },
-                    None => EngineWrite::Delete { key },
-                });
+                None => Ok(self.engine.get_newest(key)?.1),
+            })?;
+            for (key, value) in lowered.into_iter().flatten() {
+                self.chunk.set(key, value);
             }
         }
-        Ok(writes)
+        Ok(())
     }
 }
 
 /// What a timeline record means for the engine.
-fn timeline_write(record: &RecordView<'_>) -> Result<EngineWrite, ReplayError> {
+fn timeline_write(record: &RecordView<'_>) -> Result<(Bytes, Bytes), ReplayError> {
     let timeline =
         TimelineRecord::decode(record.payload).map_err(|source| ReplayError::Timeline { lsn: record.lsn, source })?;
-    Ok(timeline_writes(&timeline))
+    Ok(timeline_state_entry(&timeline))
 }
 
 /// The engine's memory of the timeline it is on.
 #[must_use]
-pub(crate) fn timeline_writes(timeline: &TimelineRecord) -> EngineWrite {
+pub(crate) fn timeline_state_entry(timeline: &TimelineRecord) -> (Bytes, Bytes) {
     let state = TimelineState { timeline: timeline.id, clock_offset_ms: timeline.clock_offset_ms };
-    EngineWrite::Put { key: timeline_entry(), value: encode_timeline(&state) }
+    (timeline_entry(), encode_timeline(&state))
 }

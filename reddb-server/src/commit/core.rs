@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use reddb_file::wal::{BatchBuilder, BatchError, PruneSummary, WalError, WalWriter};
 use reddb_file::{Epoch, Lsn, RecordKind, TimedMark, TimelineId};
 
@@ -19,11 +20,12 @@ use super::watch::Watches;
 use crate::command::Run;
 use crate::command::budget::AnswerBudget;
 use crate::engine::{AppliedMark, Engine, EngineWrite};
+use crate::keyspace::layout::{EXPIRY_PREFIX, GARBAGE_PREFIX, decode_expiry_entry};
 use crate::keyspace::{Env, FinishedTxn, Overlay, SnapshotState, StateError, Txn, TxnMode};
 use crate::reply::{CommandError, CommandResult, Reply};
 
 /// A batch with this many bytes of records is committed before more is executed.
-const BATCH_RECORDS_BYTES_TARGET: u32 = 8 * 1024 * 1024;
+const BATCH_RECORDS_BYTES_TARGET: u32 = 1024 * 1024;
 
 /// Both clocks, read together.
 #[derive(Clone, Copy, Debug)]
@@ -59,8 +61,11 @@ pub(super) struct Core {
     batch: BatchBuilder,
     overlay: Overlay,
     state: Option<SnapshotState>,
-    unapplied: Vec<(AppliedMark, Vec<EngineWrite>)>,
     watches: Watches,
+    /// No expiry hint is due before this, on the expiry clock.
+    expiry_due_ms: u64,
+    /// Whether there may be garbage.
+    garbage: bool,
     commits: u64,
     syncs: u64,
 }
@@ -86,8 +91,10 @@ impl Core {
             wal_local_bytes_max: parts.wal_local_bytes_max,
             overlay: Overlay::new(),
             state: None,
-            unapplied: Vec::new(),
             watches: Watches::default(),
+            // Not known before somebody has looked.
+            expiry_due_ms: 0,
+            garbage: true,
             commits: 0,
             syncs: 0,
         };
@@ -173,11 +180,13 @@ impl Core {
         let expiry_ms = self.env.expiry_from_wall_ms(time_ms);
         let state = self.state.get_or_insert_with(|| SnapshotState::newest(&self.engine));
         let mut txn = Txn::new(state, &mut self.overlay, &self.env, TxnMode::Write(lsn), expiry_ms);
-        let start = txn.savepoint();
+        if self.watches.is_empty() {
+            txn = txn.unwatched();
+        }
         let reply = match work(&mut txn) {
             Ok(reply) => reply,
             Err(error) => {
-                txn.rollback(&start);
+                txn.abandon();
                 return refused(error);
             }
         };
@@ -240,36 +249,29 @@ impl Core {
 
     /// Adds a transaction's record to the batch. The inner error is the record's alone.
     fn log(&mut self, time_ms: u64, finished: FinishedTxn) -> Result<Result<Receipt, CommandError>, CommitFailure> {
-        let pushed = match self.batch.push(time_ms, RecordKind::Changes, &finished.payload) {
+        let FinishedTxn { payload, mut changed, touched } = finished;
+        let pushed = match self.batch.push(time_ms, RecordKind::Changes, &payload) {
             Err(BatchError::Full { .. }) => {
+                // The record belongs to the next batch, and so do its entries.
+                let entries = self.overlay.withdraw(changed);
                 self.commit()?;
-                self.batch.push(time_ms, RecordKind::Changes, &finished.payload)
+                let set_again = entries.into_iter().map(|(key, value)| {
+                    let before = self.overlay.set(key.clone(), value);
+                    (key, before)
+                });
+                changed = set_again.collect();
+                self.batch.push(time_ms, RecordKind::Changes, &payload)
             }
             pushed => pushed,
         };
         let mark = match pushed {
             Ok(mark) => mark,
             Err(error) => {
-                for (key, _) in &finished.writes {
-                    self.overlay.restore(key.clone(), None);
-                }
-                // Entries that earlier transactions of this batch changed were restored too far back: commit those and
-                // read them from the engine.
-                self.commit()?;
+                self.overlay.undo(changed);
                 return Ok(Err(CommandError::new(format!("ERR the transaction cannot be logged: {error}"))));
             }
         };
-        let writes = finished.writes.into_iter().map(|(key, value)| {
-            // After an early commit the overlay is empty; before one this changes nothing.
-            self.overlay.set(key.clone(), value.clone());
-            match value {
-                Some(value) => EngineWrite::Put { key, value },
-                None => EngineWrite::Delete { key },
-            }
-        });
-        let writes = writes.collect();
-        self.unapplied.push((applied(mark), writes));
-        self.watches.touch(finished.touched);
+        self.watches.touch(touched);
         self.commits += 1;
         Ok(Ok(Receipt { timeline: self.timeline, lsn: mark.lsn, chain: mark.chain }))
     }
@@ -300,27 +302,33 @@ impl Core {
             }
         };
         self.overlay.clear();
-        self.unapplied.clear();
         self.state = None;
         self.batch.reset(self.wal.last());
         self.watch_wal_size();
         result
     }
 
+    /// Gives the engine what the batch changed, each entry once: no reader sees a state within a batch.
     fn apply(&mut self) -> Result<(), CommitFailure> {
         // The snapshot would keep what the engine wants to drop.
         self.state = None;
-        for (mark, writes) in &self.unapplied {
-            if let Err(error) = self.engine.apply(*mark, writes) {
-                let reason = format!(
-                    "record {} is durable in the log but the engine cannot take it: {error}; restart to replay the log",
-                    mark.lsn
-                );
-                self.gate.set(Condition::Poisoned, || reason.clone());
-                return Err(CommitFailure(CommandError::new(format!("MISCONF {reason}"))));
+        let mark = applied(self.batch.last());
+        let writes: Vec<EngineWrite> = self.overlay.take().into_iter().map(EngineWrite::from).collect();
+        for write in &writes {
+            match write.key().first() {
+                Some(&EXPIRY_PREFIX) => self.expiry_due_ms = self.expiry_due_ms.min(expiry_of(write.key())),
+                Some(&GARBAGE_PREFIX) => self.garbage = true,
+                _ => {}
             }
         }
-        Ok(())
+        self.engine.apply(mark, &writes).map_err(|error| {
+            let reason = format!(
+                "record {} is durable in the log but the engine cannot take it: {error}; restart to replay the log",
+                mark.lsn
+            );
+            self.gate.set(Condition::Poisoned, || reason.clone());
+            CommitFailure(CommandError::new(format!("MISCONF {reason}")))
+        })
     }
 
     fn watch_wal_size(&self) {
@@ -385,6 +393,26 @@ impl Core {
         work(state)
     }
 
+    /// Whether an expiry hint may be due at this time of the expiry clock.
+    pub(super) fn may_expire(&self, expiry_now_ms: u64) -> bool {
+        self.expiry_due_ms <= expiry_now_ms
+    }
+
+    /// Whether there may be garbage.
+    pub(super) fn may_have_garbage(&self) -> bool {
+        self.garbage
+    }
+
+    /// No expiry hint that is applied is due before this, on the expiry clock.
+    pub(super) fn expects_expiry_at(&mut self, expiry_due_ms: u64) {
+        self.expiry_due_ms = expiry_due_ms;
+    }
+
+    /// There is no garbage in what is applied.
+    pub(super) fn has_no_garbage(&mut self) {
+        self.garbage = false;
+    }
+
     /// Lets go of the state that is being read, so that the engine may drop old versions.
     pub(super) fn release_state(&mut self) {
         self.state = None;
@@ -397,6 +425,11 @@ fn run(txn: &mut Txn<'_>, invocation: &Invocation) -> CommandResult {
         Run::Read(run) | Run::Write(run) => run(txn, &invocation.args),
         Run::Session => Err(CommandError::new(format!("ERR '{}' is not a data command", invocation.spec.name))),
     }
+}
+
+/// When an expiry hint is due; at once where it cannot be read, so that whoever follows it says so.
+fn expiry_of(hint: &Bytes) -> u64 {
+    decode_expiry_entry(hint).map_or(0, |(due_ms, _, _)| due_ms)
 }
 
 fn exec_abort(error: &CommandError) -> CommandError {

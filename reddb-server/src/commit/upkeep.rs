@@ -56,6 +56,9 @@ impl From<StateError> for UpkeepError {
 
 /// Deletes some keys that have expired by `expiry_now_ms` of the expiry clock. The batch must be committed.
 pub(super) fn expire_step(core: &mut Core, now: Now, expiry_now_ms: u64) -> Result<UpkeepDone, UpkeepError> {
+    if !core.may_expire(expiry_now_ms) {
+        return Ok(UpkeepDone::default());
+    }
     let from = Bytes::copy_from_slice(&[EXPIRY_PREFIX]);
     let to = expiry_entry(expiry_now_ms.saturating_add(1), ObjectId::initial_space(0), b"");
     let hints: Vec<Bytes> = core.read_state(|state| {
@@ -63,7 +66,13 @@ pub(super) fn expire_step(core: &mut Core, now: Now, expiry_now_ms: u64) -> Resu
         hints.map(|hint| hint.map(|(key, _)| key)).collect()
     })?;
     let Some(last) = hints.last().cloned() else {
+        let due_ms = core.read_state(|state| {
+            let next = state.range(Bound::Included(from.clone()), Bound::Excluded(prefix_end(&from))).next();
+            let Some((hint, _)) = next.transpose()? else { return Ok(u64::MAX) };
+            Ok(decode_expiry_entry(&hint)?.0)
+        })?;
         core.release_state();
+        core.expects_expiry_at(due_ms);
         return Ok(UpkeepDone::default());
     };
     let more = hints.len() == EXPIRE_STEP_HINTS;
@@ -94,11 +103,17 @@ pub(super) fn expire_step(core: &mut Core, now: Now, expiry_now_ms: u64) -> Resu
 
 /// Reclaims some garbage. The batch must be committed.
 pub(super) fn reclaim_step(core: &mut Core) -> Result<UpkeepDone, UpkeepError> {
+    if !core.may_have_garbage() {
+        return Ok(UpkeepDone::default());
+    }
     let from = Bytes::copy_from_slice(&[GARBAGE_PREFIX]);
     let to = prefix_end(&from);
     let marker = core.read_state(|state| state.range(Bound::Included(from), Bound::Excluded(to)).next().transpose())?;
     core.release_state();
-    let Some((marker, _)) = marker else { return Ok(UpkeepDone::default()) };
+    let Some((marker, _)) = marker else {
+        core.has_no_garbage();
+        return Ok(UpkeepDone::default());
+    };
     let done = match decode_garbage_entry(&marker).map_err(StateError::from)? {
         Garbage::Object(object) => reclaim_object(core, object)?,
         Garbage::Space(space) => reclaim_space(core, space)?,

@@ -19,6 +19,11 @@ pub(super) struct Watches {
 }
 
 impl Watches {
+    /// Whether nobody watches anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
     /// From now on a change to the key touches the watcher.
     pub(super) fn add(&mut self, watcher: &Arc<Watcher>, db: u32, key: Bytes) {
         if self.keys.len() > self.sweep_at.max(SWEEP_ABOVE) {

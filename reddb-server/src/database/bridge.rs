@@ -15,6 +15,9 @@ use reddb_file::{ClusterId, Lsn, Mark, TimedMark, TimelineId};
 use crate::commit::Committer;
 use crate::engine::{AppliedMark, Engine};
 
+/// A record of a small value with its database's counts, in bytes.
+const RECORD_BYTES_TYPICAL: u64 = 256;
+
 /// The name of the engine in snapshot manifests.
 pub(crate) const ENGINE_NAME: &str = "lsm-tree";
 /// Its version, pinned exactly in the workspace's manifest.
@@ -66,7 +69,10 @@ impl LogSource for Log {
         let mut slot = self.reader.lock();
         let mut reader =
             slot.take().filter(|reader| reader.next_lsn() == from).unwrap_or_else(|| self.place.reader(from));
-        let mut run = BytesMut::new();
+        // As much as records with small values take, so that the buffer seldom grows.
+        let records = to.get().saturating_sub(from.get()).saturating_add(1);
+        let expected_bytes = records.saturating_mul(RECORD_BYTES_TYPICAL).min(bytes_max);
+        let mut run = BytesMut::with_capacity(usize::try_from(expected_bytes).unwrap_or(0));
         let mut cut = false;
         while !cut {
             let Some(batch) = reader.next_batch(to)? else { break };

@@ -20,10 +20,10 @@ use reddb_file::{
 
 use super::error::OpenFault;
 use crate::config::Config;
-use crate::engine::{AppliedMark, Engine, EngineConfig, EngineError, FaultHook, LsmEngine};
+use crate::engine::{AppliedMark, Engine, EngineConfig, EngineError, EngineWrite, FaultHook, LsmEngine};
 use crate::keyspace::layout::{TimelineState, decode_timeline, timeline_entry};
 use crate::keyspace::{SnapshotState, State};
-use crate::replay::{Replayer, timeline_writes};
+use crate::replay::{Replayer, timeline_state_entry};
 
 const SPARES_TARGET: u32 = 1;
 const SPARES_MAX: u32 = 3;
@@ -230,7 +230,8 @@ pub(super) fn begin_timeline(
     let mark = batch.push(wall_ms.max(before.time_ms), RecordKind::Timeline, &payload)?;
     wal.append(&mut batch)?;
     let applied = AppliedMark { lsn: mark.lsn, chain: mark.chain, time_ms: mark.time_ms };
-    engine.apply(applied, &[timeline_writes(record)])?;
+    let (key, value) = timeline_state_entry(record);
+    engine.apply(applied, &[EngineWrite::Put { key, value }])?;
     Ok(())
 }
 

@@ -22,15 +22,16 @@ use reddb_file::{Chain, Lsn};
 use super::background::Signals;
 use super::config::Budget;
 use super::files::prepare_empty_directory;
-use super::hot::{HotCache, Lookup};
+use super::hot::HotCache;
 use super::lsm::{CompactionStep, FlushGuard, LsmTree};
 use super::mark::{self, MARK_KEY};
+use super::recent::Recent;
 use super::snapshots::{Registration, Snapshots};
 use super::writer::Writer;
 use super::writes::{check_key, check_writes};
 use super::{
     AppliedMark, Checkpoint, ENGINE_LSN_MAX, EngineError, EngineFault, EngineIter, EngineStats, EngineWrite, KeyRange,
-    RangeDeletion, RecordWrites, ranges, seqno,
+    RangeDeletion, ranges, seqno,
 };
 
 /// Space that a flush leaves on the disk.
@@ -50,6 +51,7 @@ pub(super) struct Core {
     budget: Budget,
     snapshots: Arc<Snapshots>,
     hot: HotCache,
+    recent: Arc<Recent>,
     writer: Mutex<Writer>,
     /// Notified when a flush or a compaction may have made room, and on a fault.
     room: Condvar,
@@ -97,10 +99,12 @@ impl Core {
             });
         }
         tree.raise_counter(seqno::counter_floor(mark.lsn));
+        let recent = Arc::new(Recent::new(budget.memtable_bytes, mark.lsn));
         Ok(Self {
             snapshots: Snapshots::new(mark.lsn),
             hot: HotCache::new(budget.hot_bytes, mark.lsn),
-            writer: Mutex::new(Writer::new(&tree, mark)),
+            writer: Mutex::new(Writer::new(&tree, mark, Arc::clone(&recent))),
+            recent,
             room: Condvar::new(),
             applied: Mutex::new(mark),
             applied_lsn: AtomicU64::new(mark.lsn.get()),
@@ -163,17 +167,26 @@ impl Core {
     pub(super) fn get(&self, key: &[u8], at: Lsn) -> Result<Option<Bytes>, EngineError> {
         check_key(key)?;
         self.check_applied(at)?;
-        let fill = match self.hot.lookup(key, at) {
-            Lookup::Hit(value) => return Ok(value),
-            Lookup::Miss(fill) => fill,
-        };
+        if let Some(value) = self.hot.find(key, at) {
+            return Ok(value);
+        }
         self.check_readable()?;
         let _registration = self.register(at)?;
-        let value = self.tree.get(key, seqno::read_below(at))?;
+        let seqno = seqno::read_below(at);
+        let hash = LsmTree::hash(key);
+        let in_tables = if self.recent.may_hold(hash) {
+            None
+        } else {
+            self.tree.get_from_tables(key, hash, seqno, || self.recent.sealed_lsn() <= at)?
+        };
+        let value = match in_tables {
+            Some(value) => value,
+            None => self.tree.get(key, seqno)?,
+        };
         // A value from a table is a part of a block, which would stay in memory as long as the value.
-        let value = value.map(|value| if fill.is_some() { Bytes::copy_from_slice(&value) } else { value });
-        if let Some(fill) = fill {
-            fill.put(value.as_ref());
+        let value = value.map(|value| if HotCache::takes(key) { Bytes::copy_from_slice(&value) } else { value });
+        if let Some(value) = &value {
+            self.hot.fill(key, at, value);
         }
         Ok(value)
     }
@@ -191,36 +204,36 @@ impl Core {
     // ---- writing ----
 
     pub(super) fn apply(&self, mark: AppliedMark, writes: &[EngineWrite]) -> Result<(), EngineError> {
+        self.take(mark, writes, |_| true)
+    }
+
+    pub(super) fn load(&self, mark: AppliedMark, writes: &[EngineWrite]) -> Result<(), EngineError> {
+        self.take(mark, writes, |hot| !hot.is_idle())
+    }
+
+    /// `publishes` says, after the keys are stamped, whether the cache is told.
+    fn take(
+        &self,
+        mark: AppliedMark,
+        writes: &[EngineWrite],
+        publishes: impl FnOnce(&HotCache) -> bool,
+    ) -> Result<(), EngineError> {
         check_writes(writes)?;
         let mut writer = self.writer.lock();
-        self.check_record(&writer, mark)?;
+        self.check_mark(&writer, mark)?;
         self.make_room(&mut writer)?;
         self.hot.begin(mark.lsn, writes.iter().map(|write| write.key().as_ref()));
-        self.insert(&mut writer, Some(&self.hot), mark, writes);
+        let publish = publishes(&self.hot).then_some(&self.hot);
+        let bytes = writer.insert(&self.tree, publish, mark, writes);
+        // In this order, so that an LSN that `applied` names can be read.
+        self.applied_lsn.store(mark.lsn.get(), Ordering::Release);
+        *self.applied.lock() = mark;
+        self.seal_if_full(&mut writer);
+        self.slow_down(&mut writer, bytes);
         Ok(())
     }
 
-    pub(super) fn apply_many(&self, records: &[RecordWrites]) -> Result<(), EngineError> {
-        let mut writer = self.writer.lock();
-        let (mut publish, mut stamped) = (Some(&self.hot), 0);
-        for (index, record) in records.iter().enumerate() {
-            check_writes(&record.writes)?;
-            self.check_record(&writer, record.mark)?;
-            self.make_room(&mut writer)?;
-            if index == stamped {
-                // All records' keys are stamped at once, so that one look at the cache serves them all.
-                for record in &records[index..] {
-                    self.hot.begin(record.mark.lsn, record.writes.iter().map(|write| write.key().as_ref()));
-                }
-                publish = publish.filter(|hot| !hot.is_idle());
-                stamped = records.len();
-            }
-            self.insert(&mut writer, publish, record.mark, &record.writes);
-        }
-        Ok(())
-    }
-
-    fn check_record(&self, writer: &Writer, mark: AppliedMark) -> Result<(), EngineError> {
+    fn check_mark(&self, writer: &Writer, mark: AppliedMark) -> Result<(), EngineError> {
         self.check_writable(writer)?;
         if !seqno::is_possible(mark.lsn) {
             return Err(EngineError::LsnTooHigh { lsn: mark.lsn, max: ENGINE_LSN_MAX });
@@ -239,23 +252,7 @@ impl Core {
         }
     }
 
-    /// Puts a checked record's writes in, and lets the record be read.
-    fn insert(
-        &self,
-        writer: &mut MutexGuard<'_, Writer>,
-        publish: Option<&HotCache>,
-        mark: AppliedMark,
-        writes: &[EngineWrite],
-    ) {
-        let bytes = writer.insert(&self.tree, publish, mark, writes);
-        // In this order, so that an LSN that `applied` names can be read.
-        self.applied_lsn.store(mark.lsn.get(), Ordering::Release);
-        *self.applied.lock() = mark;
-        self.seal_if_full(writer);
-        self.slow_down(writer, bytes);
-    }
-
-    /// Holds the writer up, after a record is applied, where compaction is behind. Others may seal meanwhile.
+    /// Holds the writer up, after its writes are applied, where compaction is behind. Others may seal meanwhile.
     fn slow_down(&self, writer: &mut MutexGuard<'_, Writer>, bytes: u64) {
         let l0_runs = writer.l0_runs;
         if let Some(wait) = writer.throttle.write(bytes, l0_runs) {

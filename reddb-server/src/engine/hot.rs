@@ -6,12 +6,14 @@
 //!
 //! * A writer, for each record: (1) notes its LSN in the stamp of each key's hash; (2) writes the tree; (3) puts the new
 //!   values here, which also voids any reader's place for the key; (4) lets the LSN be read.
-//! * A reader that finds nothing, reading at LSN `at`: (1) takes the place for the key; (2) looks at the stamp, and gives up
-//!   the place if it is above `at`; (3) reads the tree; (4) fills the place if it is still its own.
+//! * A reader that finds nothing, reading at LSN `at`: (1) reads the tree; (2) takes the place for the key; (3) looks at the
+//!   stamp, and gives up the place if it is above `at`; (4) fills the place with what it read if it is still its own.
 //!
-//! If the reader sees an old stamp in (2), the writer's (1) is still to come, and so is its (3), which voids the place. If
-//! the reader's place was taken after the writer's (3), it sees the stamp. So no value is ever put back, also not after
-//! the writer's own entry was evicted. Stamps are shared by the keys of a hash: a collision only makes a reader give up.
+//! If the reader sees an old stamp in (3), every writer above `at` has its (1) still to come, so that what was read is the
+//! newest, and its (3), which voids the place, too. If the reader's place was taken after the writer's (3), it sees the
+//! stamp. So no value is ever put back, also not after the writer's own entry was evicted. Stamps are shared by the keys of
+//! a hash: a collision only makes a reader give up. That a key has no value is kept where it was deleted; readers that find
+//! none leave no entry, because filters answer them next time.
 //!
 //! Values too large to be kept have an entry that says so, because removing an entry would not void a place. Long keys are
 //! never looked up here.
@@ -56,8 +58,8 @@ struct Entry {
 #[derive(Clone, Debug)]
 struct Weigh;
 
-impl Weighter<Vec<u8>, Entry> for Weigh {
-    fn weight(&self, key: &Vec<u8>, entry: &Entry) -> u64 {
+impl Weighter<Bytes, Entry> for Weigh {
+    fn weight(&self, key: &Bytes, entry: &Entry) -> u64 {
         let value = match &entry.cached {
             Cached::Value(value) => value.len(),
             Cached::Absent | Cached::TooLarge => 0,
@@ -66,11 +68,11 @@ impl Weighter<Vec<u8>, Entry> for Weigh {
     }
 }
 
-type Place<'a> = PlaceholderGuard<'a, Vec<u8>, Entry, Weigh, DefaultHashBuilder, DefaultLifecycle<Vec<u8>, Entry>>;
+type Place<'a> = PlaceholderGuard<'a, Bytes, Entry, Weigh, DefaultHashBuilder, DefaultLifecycle<Bytes, Entry>>;
 
 /// The cache.
 pub(super) struct HotCache {
-    cache: Cache<Vec<u8>, Entry, Weigh>,
+    cache: Cache<Bytes, Entry, Weigh>,
     hasher: DefaultHashBuilder,
     /// The last LSN that writes (or is about to write) a key of each hash.
     stamps: Box<[AtomicU64]>,
@@ -79,44 +81,6 @@ pub(super) struct HotCache {
     fills: AtomicUsize,
     hits: AtomicU64,
     misses: AtomicU64,
-}
-
-/// What a lookup found.
-pub(super) enum Lookup<'a> {
-    /// The key's value at the LSN asked for.
-    Hit(Option<Bytes>),
-    /// Read the tree; where a fill is given, hand it what was found.
-    Miss(Option<Fill<'a>>),
-}
-
-/// A reader's place for what it finds in the tree.
-pub(super) struct Fill<'a> {
-    hot: &'a HotCache,
-    /// `Some` until it is filled.
-    place: Option<Place<'a>>,
-    since: Lsn,
-}
-
-impl Fill<'_> {
-    /// Keeps what the tree has for the key, read at the LSN of the lookup.
-    pub(super) fn put(mut self, value: Option<&Bytes>) {
-        let cached = match value {
-            None => Cached::Absent,
-            Some(value) if value.len() <= self.hot.value_bytes_max => Cached::Value(value.clone()),
-            Some(_) => return,
-        };
-        if let Some(place) = self.place.take() {
-            // Refused where a writer has put a newer value: then that one stays.
-            let _ = place.insert(Entry { since: self.since, cached });
-        }
-    }
-}
-
-impl Drop for Fill<'_> {
-    fn drop(&mut self) {
-        drop(self.place.take());
-        self.hot.fills.fetch_sub(1, Ordering::SeqCst);
-    }
 }
 
 impl HotCache {
@@ -150,44 +114,45 @@ impl HotCache {
         &self.stamps[usize_of(self.hasher.hash_one(key) % bytes_u64(self.stamps.len()))]
     }
 
-    /// The value of `key` at `at`, which must be applied.
-    pub(super) fn lookup(&self, key: &[u8], at: Lsn) -> Lookup<'_> {
-        if key.len() > KEY_BYTES_MAX {
-            return Lookup::Miss(None);
-        }
-        if let Some(entry) = self.cache.get(key) {
-            return self.answer(entry, at);
+    /// Whether values of such a key are kept.
+    pub(super) fn takes(key: &[u8]) -> bool {
+        key.len() <= KEY_BYTES_MAX
+    }
+
+    /// The value of `key` at `at`, which must be applied; `None` where the tree has to be read.
+    pub(super) fn find(&self, key: &[u8], at: Lsn) -> Option<Option<Bytes>> {
+        let found = if Self::takes(key) { self.cache.get(key) } else { None };
+        let value = match found {
+            Some(Entry { since, cached: Cached::Value(value) }) if since <= at => Some(Some(value)),
+            Some(Entry { since, cached: Cached::Absent }) if since <= at => Some(None),
+            _ => None,
+        };
+        let counter = if value.is_some() { &self.hits } else { &self.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
+        value
+    }
+
+    /// Keeps the value that the tree has for the key at `at`.
+    pub(super) fn fill(&self, key: &[u8], at: Lsn, value: &Bytes) {
+        if !Self::takes(key) || value.len() > self.value_bytes_max {
+            return;
         }
         // Counted before the place is taken, so that a writer that counts none has stamped before the stamp is read.
         self.fills.fetch_add(1, Ordering::SeqCst);
-        let mut fill = Fill { hot: self, place: None, since: Lsn::ZERO };
-        match self.cache.get_value_or_guard(key, Some(Duration::ZERO)) {
-            GuardResult::Value(entry) => self.answer(entry, at),
-            GuardResult::Timeout => self.miss(None),
-            GuardResult::Guard(place) => {
-                fill.place = Some(place);
-                fill.since = Lsn::new(self.stamp(key).load(Ordering::SeqCst));
-                if fill.since > at { self.miss(None) } else { self.miss(Some(fill)) }
+        if let GuardResult::Guard(place) =
+            self.cache.get_value_or_guard(&Bytes::copy_from_slice(key), Some(Duration::ZERO))
+        {
+            let since = Lsn::new(self.stamp(key).load(Ordering::SeqCst));
+            if since <= at {
+                self.fill_place(place, since, value);
             }
         }
+        self.fills.fetch_sub(1, Ordering::SeqCst);
     }
 
-    fn answer(&self, entry: Entry, at: Lsn) -> Lookup<'_> {
-        if entry.since > at {
-            return self.miss(None);
-        }
-        let value = match entry.cached {
-            Cached::Value(value) => Some(value),
-            Cached::Absent => None,
-            Cached::TooLarge => return self.miss(None),
-        };
-        self.hits.fetch_add(1, Ordering::Relaxed);
-        Lookup::Hit(value)
-    }
-
-    fn miss<'a>(&self, fill: Option<Fill<'a>>) -> Lookup<'a> {
-        self.misses.fetch_add(1, Ordering::Relaxed);
-        Lookup::Miss(fill)
+    fn fill_place(&self, place: Place<'_>, since: Lsn, value: &Bytes) {
+        // Refused where a writer has put a newer value: then that one stays.
+        drop(place.insert(Entry { since, cached: Cached::Value(value.clone()) }));
     }
 
     /// A writer's first step: before the tree is written.
@@ -214,7 +179,7 @@ impl HotCache {
             EngineWrite::Delete { key } => (key, Cached::Absent),
         };
         if key.len() <= KEY_BYTES_MAX {
-            self.cache.insert(key.to_vec(), Entry { since: lsn, cached });
+            self.cache.insert(key.clone(), Entry { since: lsn, cached });
         }
     }
 
@@ -271,71 +236,68 @@ mod tests {
         hot.publish(at, write);
     }
 
-    fn hit(lookup: Lookup<'_>) -> Option<Bytes> {
-        match lookup {
-            Lookup::Hit(value) => value,
-            Lookup::Miss(_) => panic!("expected a hit"),
-        }
+    fn fill(hot: &HotCache, key: &[u8], at: Lsn, value: &str) {
+        hot.fill(key, at, &Bytes::copy_from_slice(value.as_bytes()));
     }
 
-    fn fill(lookup: Lookup<'_>) -> Option<Fill<'_>> {
-        match lookup {
-            Lookup::Hit(value) => panic!("expected a miss, got {value:?}"),
-            Lookup::Miss(fill) => fill,
-        }
+    fn value(text: &'static str) -> Option<Option<Bytes>> {
+        Some(Some(Bytes::from_static(text.as_bytes())))
     }
 
     #[test]
     fn an_entry_answers_from_its_lsn_on() {
         let hot = HotCache::new(1 << 20, Lsn::ZERO);
         write(&hot, lsn(5), &put(b"k", "five"));
-        assert!(fill(hot.lookup(b"k", lsn(4))).is_none());
-        assert_eq!(hit(hot.lookup(b"k", lsn(5))), Some(Bytes::from("five")));
-        assert_eq!(hit(hot.lookup(b"k", lsn(9))), Some(Bytes::from("five")));
+        assert_eq!(hot.find(b"k", lsn(4)), None);
+        assert_eq!(hot.find(b"k", lsn(5)), value("five"));
+        assert_eq!(hot.find(b"k", lsn(9)), value("five"));
         write(&hot, lsn(10), &EngineWrite::Delete { key: Bytes::from_static(b"k") });
-        assert!(fill(hot.lookup(b"k", lsn(9))).is_none());
-        assert_eq!(hit(hot.lookup(b"k", lsn(10))), None);
+        assert_eq!(hot.find(b"k", lsn(9)), None);
+        assert_eq!(hot.find(b"k", lsn(10)), Some(None));
         assert_eq!(hot.hits_and_misses(), (3, 2));
     }
 
     #[test]
-    fn a_reader_fills_what_it_found_also_that_there_is_nothing() {
+    fn a_reader_fills_what_it_found() {
         let hot = HotCache::new(1 << 20, Lsn::ZERO);
-        fill(hot.lookup(b"a", lsn(3))).unwrap().put(Some(&Bytes::from("x")));
-        fill(hot.lookup(b"b", lsn(3))).unwrap().put(None);
-        assert_eq!(hit(hot.lookup(b"a", lsn(3))), Some(Bytes::from("x")));
-        assert_eq!(hit(hot.lookup(b"b", lsn(3))), None);
+        assert_eq!(hot.find(b"a", lsn(3)), None);
+        fill(&hot, b"a", lsn(3), "x");
+        assert_eq!(hot.find(b"a", lsn(3)), value("x"));
         assert!(!hot.is_idle());
     }
 
     #[test]
-    fn a_reader_cannot_fill_over_a_writer() {
+    fn a_slow_reader_cannot_fill_over_a_writer() {
         let hot = HotCache::new(1 << 20, Lsn::ZERO);
-        let slow = fill(hot.lookup(b"k", lsn(3))).unwrap();
         write(&hot, lsn(4), &put(b"k", "new"));
-        slow.put(Some(&Bytes::from("old")));
-        assert_eq!(hit(hot.lookup(b"k", lsn(4))), Some(Bytes::from("new")));
+        fill(&hot, b"k", lsn(3), "old");
+        assert_eq!(hot.find(b"k", lsn(4)), value("new"));
     }
 
     #[test]
-    fn a_reader_cannot_fill_under_a_write_whose_entry_is_gone() {
+    fn a_slow_reader_cannot_fill_under_a_write_whose_entry_is_gone() {
         let hot = HotCache::new(1 << 20, Lsn::ZERO);
         write(&hot, lsn(4), &put(b"k", "new"));
         hot.forget(b"k");
-        assert!(fill(hot.lookup(b"k", lsn(3))).is_none(), "LSN 4 is written but cannot be read yet");
-        let current = fill(hot.lookup(b"k", lsn(4))).unwrap();
-        current.put(Some(&Bytes::from("new")));
-        assert_eq!(hit(hot.lookup(b"k", lsn(4))), Some(Bytes::from("new")));
+        fill(&hot, b"k", lsn(3), "old");
+        assert_eq!(hot.find(b"k", lsn(4)), None);
+        fill(&hot, b"k", lsn(4), "new");
+        assert_eq!(hot.find(b"k", lsn(4)), value("new"));
     }
 
     #[test]
-    fn a_value_too_large_to_keep_voids_a_readers_place_all_the_same() {
-        let hot = HotCache::new(1 << 20, Lsn::ZERO);
-        let slow = fill(hot.lookup(b"k", lsn(3))).unwrap();
-        write(&hot, lsn(4), &put(b"k", vec![0; VALUE_BYTES_MAX + 1]));
-        slow.put(Some(&Bytes::from("old")));
-        assert!(fill(hot.lookup(b"k", lsn(4))).is_none());
-        assert!(hot.bytes() < 1024);
+    fn a_write_voids_a_place_that_a_reader_has_taken() {
+        for (large, expected) in [(false, value("new")), (true, None)] {
+            let hot = HotCache::new(1 << 20, Lsn::ZERO);
+            let GuardResult::Guard(place) = hot.cache.get_value_or_guard(&Bytes::from_static(b"k"), None) else {
+                panic!("nothing is there");
+            };
+            let new = if large { Bytes::from(vec![0; VALUE_BYTES_MAX + 1]) } else { Bytes::from_static(b"new") };
+            write(&hot, lsn(4), &put(b"k", new));
+            hot.fill_place(place, lsn(3), &Bytes::from_static(b"old"));
+            assert_eq!(hot.find(b"k", lsn(4)), expected);
+            assert!(hot.bytes() < 1024);
+        }
     }
 
     #[test]
@@ -343,7 +305,7 @@ mod tests {
         for capacity in [0, 300 << 10, 1 << 20, 5 << 20, 64 << 20, 1 << 30] {
             let hot = HotCache::new(capacity, Lsn::ZERO);
             let heaviest = Weigh.weight(
-                &vec![0; KEY_BYTES_MAX],
+                &Bytes::from(vec![0; KEY_BYTES_MAX]),
                 &Entry { since: Lsn::ZERO, cached: Cached::Value(vec![0; hot.value_bytes_max].into()) },
             );
             assert!(heaviest <= hot.cache.shard_capacity() / 2, "{capacity}: {heaviest}");
@@ -353,20 +315,21 @@ mod tests {
     #[test]
     fn what_is_filled_does_not_answer_reads_older_than_the_cache() {
         let hot = HotCache::new(1 << 20, lsn(7));
-        fill(hot.lookup(b"k", lsn(8))).unwrap().put(Some(&Bytes::from("x")));
-        assert!(fill(hot.lookup(b"k", lsn(6))).is_none());
-        assert_eq!(hit(hot.lookup(b"k", lsn(7))), Some(Bytes::from("x")));
+        fill(&hot, b"k", lsn(8), "x");
+        assert_eq!(hot.find(b"k", lsn(6)), None);
+        assert_eq!(hot.find(b"k", lsn(7)), value("x"));
     }
 
     #[test]
-    fn a_second_reader_of_a_key_does_not_wait_for_the_first() {
+    fn a_second_reader_of_a_key_neither_waits_for_the_first_nor_fills() {
         let hot = HotCache::new(1 << 20, Lsn::ZERO);
-        let first = fill(hot.lookup(b"k", lsn(3)));
-        assert!(first.is_some());
-        assert!(fill(hot.lookup(b"k", lsn(3))).is_none());
-        drop(first);
-        assert!(fill(hot.lookup(b"k", lsn(3))).is_some());
+        let place = hot.cache.get_value_or_guard(&Bytes::from_static(b"k"), None);
+        fill(&hot, b"k", lsn(3), "x");
+        assert_eq!(hot.find(b"k", lsn(3)), None);
+        drop(place);
         assert!(hot.is_idle());
+        fill(&hot, b"k", lsn(3), "x");
+        assert_eq!(hot.find(b"k", lsn(3)), value("x"));
     }
 
     #[test]

@@ -33,6 +33,7 @@ use bytes::Bytes;
 use lsm_tree::checksum::ChecksummedWriter;
 use lsm_tree::compaction::Leveled;
 use lsm_tree::config::{BloomConstructionPolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry, PinningPolicy};
+use lsm_tree::table::filter::standard_bloom::Builder;
 use lsm_tree::{
     AbstractTree, AnyTree, Cache, CompressionType, Config, DescriptorTable, Guard, InternalValue, Memtable,
     SequenceNumberCounter, Table, Tree, ValueType,
@@ -169,6 +170,37 @@ impl LsmTree {
             Ok(value) => Ok(value.map(Bytes::from)),
             Err(error) => Err(tree_error(&self.dir, "read a key", error)),
         }
+    }
+
+    /// The hash of a key that the tables' filters go by.
+    pub(super) fn hash(key: &[u8]) -> u64 {
+        Builder::get_hash(key)
+    }
+
+    /// As [`LsmTree::get`], from the newest tables alone: where no memtable has the key, whose hash is given. `None` where
+    /// they do not serve, about which `serve` is asked after they were taken: they must hold nothing that is newer than what
+    /// is asked for, because they may lack older versions of what they hold newer ones of.
+    pub(super) fn get_from_tables(
+        &self,
+        key: &[u8],
+        hash: u64,
+        seqno: u64,
+        serve: impl FnOnce() -> bool,
+    ) -> Result<Option<Option<Bytes>>, EngineError> {
+        let tables = self.tree.current_version();
+        if !serve() {
+            return Ok(None);
+        }
+        for run in tables.iter_levels().flat_map(|level| level.iter()) {
+            let Some(table) = run.get_for_key(key) else { continue };
+            match table.get(key, seqno, hash) {
+                Ok(Some(found)) if found.is_tombstone() => return Ok(Some(None)),
+                Ok(Some(found)) => return Ok(Some(Some(Bytes::from(found.value)))),
+                Ok(None) => {}
+                Err(error) => return Err(tree_error(&self.dir, "read a key", error)),
+            }
+        }
+        Ok(Some(None))
     }
 
     /// The newest versions of a range of keys below `seqno`. A state with such a number must be kept until this returns.

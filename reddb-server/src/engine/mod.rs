@@ -21,6 +21,7 @@ mod hot;
 mod lsm;
 mod mark;
 mod ranges;
+mod recent;
 mod seqno;
 mod snapshots;
 mod store;
@@ -42,8 +43,7 @@ pub(crate) use config::EngineConfig;
 pub(crate) use error::{EngineError, EngineFault};
 pub(crate) use store::LsmEngine;
 pub(crate) use types::{
-    AppliedMark, Checkpoint, CheckpointFile, EngineIter, EngineStats, EngineWrite, RangeDeletion, RecordWrites,
-    Snapshot,
+    AppliedMark, Checkpoint, CheckpointFile, EngineIter, EngineStats, EngineWrite, RangeDeletion, Snapshot,
 };
 
 /// The longest key, in bytes.
@@ -95,21 +95,22 @@ pub(crate) trait Engine: Send + Sync + 'static {
     /// Meant for the length of a command: what is written meanwhile is kept in memory.
     fn snapshot(&self) -> Snapshot;
 
-    /// Applies one record's writes. Called by one thread, with increasing LSNs. Where one record writes a key twice, the
-    /// last write wins. Waits while the background is too far behind.
+    /// Applies the writes of one or several records, which become visible together; `mark` is the last one's. Called by one
+    /// thread at a time, with increasing LSNs. Where a key is written twice, the last write wins. The keys and values are kept
+    /// as they are, so they should not be parts of larger buffers. Waits while the background is too far behind.
     ///
     /// # Errors
     ///
-    /// The record is refused as a whole, and nothing of it is applied: [`EngineError::OutOfOrder`],
+    /// The writes are refused as a whole, and nothing of it is applied: [`EngineError::OutOfOrder`],
     /// [`EngineError::LsnTooHigh`], keys or values out of bounds, or [`EngineError::Faulted`].
     fn apply(&self, mark: AppliedMark, writes: &[EngineWrite]) -> Result<(), EngineError>;
 
-    /// Applies many records: the fast path of replay, which leaves the cache of hot values empty.
+    /// As [`Engine::apply`], for replay: does not fill the cache of hot values where nobody reads yet.
     ///
     /// # Errors
     ///
-    /// As [`Engine::apply`]; the records before the refused one are applied.
-    fn apply_many(&self, records: &[RecordWrites]) -> Result<(), EngineError>;
+    /// As [`Engine::apply`].
+    fn load(&self, mark: AppliedMark, writes: &[EngineWrite]) -> Result<(), EngineError>;
 
     /// The last record applied.
     fn applied(&self) -> AppliedMark;

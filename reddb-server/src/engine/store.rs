@@ -12,7 +12,7 @@ use super::core::{Core, FaultHook, SpaceProbe};
 use super::files::free_bytes;
 use super::{
     AppliedMark, Checkpoint, Engine, EngineConfig, EngineError, EngineIter, EngineStats, EngineWrite, KeyRange,
-    RangeDeletion, RecordWrites, Snapshot,
+    RangeDeletion, Snapshot,
 };
 
 /// An [`Engine`] over a log-structured merge tree in one directory.
@@ -83,8 +83,8 @@ impl Engine for LsmEngine {
         self.core.apply(mark, writes)
     }
 
-    fn apply_many(&self, records: &[RecordWrites]) -> Result<(), EngineError> {
-        self.core.apply_many(records)
+    fn load(&self, mark: AppliedMark, writes: &[EngineWrite]) -> Result<(), EngineError> {
+        self.core.load(mark, writes)
     }
 
     fn applied(&self) -> AppliedMark {

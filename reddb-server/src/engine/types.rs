@@ -49,13 +49,14 @@ impl EngineWrite {
     }
 }
 
-/// One record's writes, for [`apply_many`](super::Engine::apply_many).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RecordWrites {
-    /// The record.
-    pub mark: AppliedMark,
-    /// Its writes, in order; empty for a record that changes no key.
-    pub writes: Vec<EngineWrite>,
+impl From<(Bytes, Option<Bytes>)> for EngineWrite {
+    /// A value, or `None` for a deletion.
+    fn from((key, value): (Bytes, Option<Bytes>)) -> Self {
+        match value {
+            Some(value) => Self::Put { key, value },
+            None => Self::Delete { key },
+        }
+    }
 }
 
 /// Keeps one LSN readable while it lives. Cheap to clone.

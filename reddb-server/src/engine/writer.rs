@@ -4,6 +4,7 @@
 //! Invariant: a memtable is sealed between two records, after the mark of the last one was put into it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use reddb_file::Lsn;
@@ -12,13 +13,17 @@ use super::config::{L0_RUNS_MAX, MEMTABLES_SEALED_MAX};
 use super::hot::HotCache;
 use super::lsm::{Active, LsmTree};
 use super::mark::{self, MARK_KEY};
+use super::recent::{Filter, Recent};
 use super::throttle::Throttle;
-use super::writes::{memtable_bytes, owned};
+use super::writes::memtable_bytes;
 use super::{AppliedMark, EngineWrite, seqno};
 
 /// The state behind the writer lock.
 pub(super) struct Writer {
     active: Active,
+    /// The active memtable's keys.
+    filter: Arc<Filter>,
+    recent: Arc<Recent>,
     active_bytes: u64,
     /// The last record applied.
     mark: AppliedMark,
@@ -40,9 +45,11 @@ struct Sealed {
 
 impl Writer {
     /// The writer of a tree that ends at `mark`.
-    pub(super) fn new(tree: &LsmTree, mark: AppliedMark) -> Self {
+    pub(super) fn new(tree: &LsmTree, mark: AppliedMark, recent: Arc<Recent>) -> Self {
         Self {
             active: tree.active(),
+            filter: recent.active(),
+            recent,
             active_bytes: 0,
             mark,
             marked: mark.lsn,
@@ -78,7 +85,7 @@ impl Writer {
         self.sealed.len() < MEMTABLES_SEALED_MAX && self.l0_runs < L0_RUNS_MAX
     }
 
-    /// Puts a checked record's writes into the tree, and into the cache where they are to be published there. Returns the
+    /// Puts checked writes into the tree, and into the cache where they are to be published there. Returns the
     /// memory they take.
     pub(super) fn insert(
         &mut self,
@@ -91,15 +98,15 @@ impl Writer {
         let number = seqno::of_writes(mark.lsn);
         let mut bytes = 0;
         for write in writes {
-            // One write replaces another of the same key and number, so the last of a record wins.
-            let owned = owned(write);
-            bytes += memtable_bytes(&owned);
-            match &owned {
+            // One write replaces another of the same key and number, so the last one wins.
+            bytes += memtable_bytes(write);
+            self.filter.add(LsmTree::hash(write.key()));
+            match write {
                 EngineWrite::Put { key, value } => self.active.put(key.clone(), value.clone(), number),
                 EngineWrite::Delete { key } => self.active.delete(key.clone(), number),
             }
             if let Some(hot) = publish {
-                hot.publish(mark.lsn, &owned);
+                hot.publish(mark.lsn, write);
             }
         }
         self.active_bytes += bytes;
@@ -109,9 +116,10 @@ impl Writer {
 
     /// Puts the tombstone of an entry in a dead range.
     pub(super) fn bury(&mut self, key: &[u8]) {
-        let owned = EngineWrite::Delete { key: Bytes::copy_from_slice(key) };
-        self.active_bytes += memtable_bytes(&owned);
-        self.active.delete(owned.key().clone(), seqno::of_range_deletion(self.mark.lsn));
+        let write = EngineWrite::Delete { key: Bytes::copy_from_slice(key) };
+        self.active_bytes += memtable_bytes(&write);
+        self.filter.add(LsmTree::hash(key));
+        self.active.delete(write.key().clone(), seqno::of_range_deletion(self.mark.lsn));
     }
 
     /// Seals the active memtable at the last record, so that everything applied is in sealed memtables or tables.
@@ -124,6 +132,7 @@ impl Writer {
         if self.active.is_empty() {
             return;
         }
+        self.filter = self.recent.seal(self.mark.lsn);
         self.active = tree.seal();
         self.sealed.push_back(Sealed { mark: self.mark, bytes: self.active_bytes });
         self.active_bytes = 0;
@@ -135,6 +144,7 @@ impl Writer {
         while self.sealed.len() > left {
             mark = self.sealed.pop_front().map(|flushed| flushed.mark);
         }
+        self.recent.keep(self.sealed.len());
         mark
     }
 }

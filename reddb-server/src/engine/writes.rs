@@ -1,7 +1,5 @@
 //! Checks of keys and values, and what a write costs.
 
-use bytes::Bytes;
-
 use super::{EngineError, EngineWrite, KEY_BYTES_MAX, RESERVED_KEY_BYTE, VALUE_BYTES_MAX};
 
 /// What an entry of a memtable takes beside its key and value: its node, and the allocation of its bytes.
@@ -28,21 +26,6 @@ pub(super) fn check_writes(writes: &[EngineWrite]) -> Result<(), EngineError> {
             EngineWrite::Put { .. } | EngineWrite::Delete { .. } => Ok(()),
         }
     })
-}
-
-/// The write with its bytes in one allocation of their own, so that a memtable does not keep a larger buffer alive.
-pub(super) fn owned(write: &EngineWrite) -> EngineWrite {
-    match write {
-        EngineWrite::Put { key, value } => {
-            let mut bytes = Vec::with_capacity(key.len() + value.len());
-            bytes.extend_from_slice(key);
-            bytes.extend_from_slice(value);
-            let mut key_bytes = Bytes::from(bytes);
-            let value = key_bytes.split_off(key.len());
-            EngineWrite::Put { key: key_bytes, value }
-        }
-        EngineWrite::Delete { key } => EngineWrite::Delete { key: Bytes::copy_from_slice(key) },
-    }
 }
 
 /// The memory that a write takes in a memtable.

@@ -47,11 +47,15 @@ impl LayoutError {
     }
 }
 
+fn put_prefixed(out: &mut BytesMut, prefix: u8, id: ObjectId, rest: &[u8]) {
+    out.put_u8(prefix);
+    out.put_slice(&id.to_bytes());
+    out.put_slice(rest);
+}
+
 fn prefixed(prefix: u8, id: ObjectId, rest: &[u8]) -> Bytes {
     let mut key = BytesMut::with_capacity(1 + OBJECT + rest.len());
-    key.put_u8(prefix);
-    key.put_slice(&id.to_bytes());
-    key.put_slice(rest);
+    put_prefixed(&mut key, prefix, id, rest);
     key.freeze()
 }
 
@@ -296,8 +300,11 @@ pub(crate) fn decode_timeline(value: &[u8]) -> Result<TimelineState, LayoutError
     })
 }
 
-fn entry_head(tag: u8, expires_at_ms: Option<u64>, body_bytes: usize) -> BytesMut {
-    let mut out = BytesMut::with_capacity(1 + expires_at_ms.map_or(0, |_| 8) + body_bytes);
+const fn head_bytes(expires_at_ms: Option<u64>) -> usize {
+    if expires_at_ms.is_some() { 1 + 8 } else { 1 }
+}
+
+fn put_head(out: &mut BytesMut, tag: u8, expires_at_ms: Option<u64>) {
     match expires_at_ms {
         Some(expires_at_ms) => {
             out.put_u8(tag | TAG_EXPIRES);
@@ -305,7 +312,37 @@ fn entry_head(tag: u8, expires_at_ms: Option<u64>, body_bytes: usize) -> BytesMu
         }
         None => out.put_u8(tag),
     }
+}
+
+fn entry_head(tag: u8, expires_at_ms: Option<u64>, body_bytes: usize) -> BytesMut {
+    let mut out = BytesMut::with_capacity(head_bytes(expires_at_ms) + body_bytes);
+    put_head(&mut out, tag, expires_at_ms);
     out
+}
+
+/// The entry of a string key, [`key_entry`] and [`encode_string`], in one allocation.
+#[must_use]
+pub(crate) fn string_entry(space: ObjectId, key: &[u8], value: &[u8], expires_at_ms: Option<u64>) -> (Bytes, Bytes) {
+    let key_bytes = 1 + OBJECT + key.len();
+    let mut out = BytesMut::with_capacity(key_bytes + head_bytes(expires_at_ms) + value.len());
+    put_prefixed(&mut out, b'K', space, key);
+    put_head(&mut out, TAG_STRING, expires_at_ms);
+    out.put_slice(value);
+    let mut key = out.freeze();
+    let value = key.split_off(key_bytes);
+    (key, value)
+}
+
+/// The entry of a hash's field, [`field_entry`] and the value, in one allocation.
+#[must_use]
+pub(crate) fn field_value_entry(object: ObjectId, field: &[u8], value: &[u8]) -> (Bytes, Bytes) {
+    let key_bytes = 1 + OBJECT + field.len();
+    let mut out = BytesMut::with_capacity(key_bytes + value.len());
+    put_prefixed(&mut out, b'F', object, field);
+    out.put_slice(value);
+    let mut key = out.freeze();
+    let value = key.split_off(key_bytes);
+    (key, value)
 }
 
 /// The value of a string key's entry.
@@ -406,6 +443,9 @@ mod tests {
         assert_eq!(decode_timeline(&spelled[11]), Ok(timeline));
         assert_eq!(&*EntryKey::key(space, b"k"), &spelled[2][..]);
         assert_eq!(&*EntryKey::field(object, b"f"), &spelled[6][..]);
+        assert_eq!(string_entry(space, b"k", b"v", None), (spelled[2].clone(), spelled[3].clone()));
+        assert_eq!(string_entry(space, b"k", b"v", Some(at_ms)), (spelled[2].clone(), spelled[4].clone()));
+        assert_eq!(field_value_entry(object, b"f", b"v"), (spelled[6].clone(), "v".into()));
         let long = [b'x'; EntryKey::SHORT];
         assert_eq!(&*EntryKey::key(space, &long), &key_entry(space, &long)[..]);
     }

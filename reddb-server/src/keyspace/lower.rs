@@ -4,36 +4,36 @@
 //! cannot disagree.
 
 use bytes::Bytes;
-use reddb_wire::Change;
+use reddb_wire::{Change, ObjectId};
 
 use super::layout::{
-    DatabaseState, Garbage, database_entry, decode_entry, encode_database, encode_entry, encode_hash, encode_string,
-    expiry_entry, field_entry, garbage_entry, key_entry,
+    DatabaseState, Garbage, database_entry, decode_entry, encode_database, encode_entry, encode_hash, expiry_entry,
+    field_entry, field_value_entry, garbage_entry, key_entry, string_entry,
 };
+use super::overlay::OverlayEntry;
 use super::state::StateError;
 use super::txn::{Entry, HashRef};
 
-/// How many entries one change sets or removes at most.
-pub(crate) const WRITES_MAX: usize = 2;
+/// The entries that one change sets (`Some`) or removes (`None`), in order: one or two.
+pub(crate) type Lowered = [Option<OverlayEntry>; 2];
 
-/// Calls `write` for every entry that `change` sets (`Some`) or removes (`None`), in order. `read` gives an entry as it
-/// is before the change; only [`Change::SetExpiry`] needs it.
+/// The entries that `change` sets or removes, each in an allocation of its own. `read` gives an entry as it is before the
+/// change; only [`Change::SetExpiry`] needs it.
 ///
 /// # Errors
 /// Where `read` fails, or the change does not fit what it gives.
 pub(crate) fn lower(
     change: &Change<'_>,
     read: impl FnOnce(&[u8]) -> Result<Option<Bytes>, StateError>,
-    mut write: impl FnMut(Bytes, Option<Bytes>),
-) -> Result<(), StateError> {
-    match *change {
+) -> Result<Lowered, StateError> {
+    let put = |(key, value): (Bytes, Bytes)| Some((key, Some(value)));
+    Ok(match *change {
         Change::PutString { space, key, expires_at_ms, value } => {
-            write(key_entry(space, key), Some(encode_string(value, expires_at_ms)));
-            hint(space, key, expires_at_ms, write);
+            [put(string_entry(space, key, value, expires_at_ms)), hint(space, key, expires_at_ms)]
         }
         Change::PutHash { space, key, expires_at_ms, object, field_count } => {
-            write(key_entry(space, key), Some(encode_hash(&HashRef { object, field_count }, expires_at_ms)));
-            hint(space, key, expires_at_ms, write);
+            let value = encode_hash(&HashRef { object, field_count }, expires_at_ms);
+            [put((key_entry(space, key), value)), hint(space, key, expires_at_ms)]
         }
         Change::SetExpiry { space, key, expires_at_ms } => {
             let entry_key = key_entry(space, key);
@@ -44,31 +44,20 @@ pub(crate) fn lower(
                 )));
             };
             let entry = Entry { expires_at_ms, ..decode_entry(&entry_key, &value)? };
-            write(entry_key, Some(encode_entry(&entry)));
-            hint(space, key, expires_at_ms, write);
+            [put((entry_key, encode_entry(&entry))), hint(space, key, expires_at_ms)]
         }
-        Change::DeleteKey { space, key } => write(key_entry(space, key), None),
-        Change::PutField { object, field, value } => {
-            write(field_entry(object, field), Some(Bytes::copy_from_slice(value)));
-        }
-        Change::DeleteField { object, field } => write(field_entry(object, field), None),
-        Change::DropObject { object } => write(garbage_entry(Garbage::Object(object)), Some(Bytes::new())),
+        Change::DeleteKey { space, key } => [Some((key_entry(space, key), None)), None],
+        Change::PutField { object, field, value } => [put(field_value_entry(object, field, value)), None],
+        Change::DeleteField { object, field } => [Some((field_entry(object, field), None)), None],
+        Change::DropObject { object } => [put((garbage_entry(Garbage::Object(object)), Bytes::new())), None],
         Change::PutDatabase { db, space, key_count, expiring_count } => {
             let state = DatabaseState { space, key_count, expiring_count };
-            write(database_entry(db), Some(encode_database(&state)));
+            [put((database_entry(db), encode_database(&state))), None]
         }
-        Change::DropSpace { space } => write(garbage_entry(Garbage::Space(space)), Some(Bytes::new())),
-    }
-    Ok(())
+        Change::DropSpace { space } => [put((garbage_entry(Garbage::Space(space)), Bytes::new())), None],
+    })
 }
 
-fn hint(
-    space: reddb_wire::ObjectId,
-    key: &[u8],
-    expires_at_ms: Option<u64>,
-    mut write: impl FnMut(Bytes, Option<Bytes>),
-) {
-    if let Some(expires_at_ms) = expires_at_ms {
-        write(expiry_entry(expires_at_ms, space, key), Some(Bytes::new()));
-    }
+fn hint(space: ObjectId, key: &[u8], expires_at_ms: Option<u64>) -> Option<OverlayEntry> {
+    expires_at_ms.map(|expires_at_ms| (expiry_entry(expires_at_ms, space, key), Some(Bytes::new())))
 }

@@ -5,6 +5,12 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
+/// An entry that was changed: its key, and its value or `None` for "deleted".
+pub(crate) type OverlayEntry = (Bytes, Option<Bytes>);
+
+/// An entry that was changed, and what it was changed to before that, if it was.
+pub(crate) type OverlayUndo = (Bytes, Option<Option<Bytes>>);
+
 /// Engine entries that are newer than the engine: a value, or `None` for "deleted".
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
@@ -29,6 +35,12 @@ impl Overlay {
         self.entries.clear();
     }
 
+    /// Everything that was changed, in key order; nothing stays.
+    #[must_use]
+    pub(crate) fn take(&mut self) -> Vec<OverlayEntry> {
+        std::mem::take(&mut self.entries).into_iter().collect()
+    }
+
     /// What the entry was changed to, or `None` where it was not changed.
     #[must_use]
     pub(crate) fn get(&self, key: &[u8]) -> Option<&Option<Bytes>> {
@@ -46,6 +58,26 @@ impl Overlay {
             Some(value) => self.entries.insert(key, value),
             None => self.entries.remove(&key),
         };
+    }
+
+    /// Puts back what a run of [`Overlay::set`] gave, the last one first.
+    pub(crate) fn undo(&mut self, changed: Vec<OverlayUndo>) {
+        for (key, before) in changed.into_iter().rev() {
+            self.restore(key, before);
+        }
+    }
+
+    /// As [`Overlay::undo`], and gives what the entries were changed to.
+    #[must_use]
+    pub(crate) fn withdraw(&mut self, changed: Vec<OverlayUndo>) -> Vec<OverlayEntry> {
+        let mut entries = BTreeMap::new();
+        for (key, _) in &changed {
+            if let Some(value) = self.entries.get(key) {
+                entries.insert(key.clone(), value.clone());
+            }
+        }
+        self.undo(changed);
+        entries.into_iter().collect()
     }
 
     /// The changed entries of a range, in key order.

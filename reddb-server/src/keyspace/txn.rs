@@ -21,8 +21,8 @@ pub(crate) use names::Names;
 use super::DATABASE_COUNT;
 use super::env::Env;
 use super::layout::{DatabaseState, EntryKey, database_key, decode_database, decode_entry};
-use super::lower::{WRITES_MAX, lower};
-use super::overlay::Overlay;
+use super::lower::lower;
+use super::overlay::{Overlay, OverlayUndo};
 use super::state::{State, StateError};
 use crate::reply::CommandError;
 
@@ -96,13 +96,13 @@ pub(crate) enum Touched {
 }
 
 /// Where a transaction stood; see [`Txn::savepoint`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Savepoint {
     payload_bytes: usize,
     undo: usize,
     touched: usize,
     objects_created: u32,
-    databases: [Option<Database>; DATABASE_COUNT as usize],
+    databases: Vec<Database>,
 }
 
 /// What a transaction that changed something leaves: the record's payload and its meaning for the engine.
@@ -110,14 +110,15 @@ pub(crate) struct Savepoint {
 pub(crate) struct FinishedTxn {
     /// The payload of its record.
     pub payload: Vec<u8>,
-    /// The entries that it set or removed, each once.
-    pub writes: Vec<(Bytes, Option<Bytes>)>,
+    /// The entries that it set or removed in the overlay, in that order, with what they were there before.
+    pub changed: Vec<OverlayUndo>,
     /// The keys that it changed.
     pub touched: Vec<Touched>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Database {
+    db: u32,
     state: DatabaseState,
     changed: bool,
 }
@@ -130,10 +131,12 @@ pub(crate) struct Txn<'a> {
     mode: TxnMode,
     now_ms: u64,
     db: u32,
-    databases: [Option<Database>; DATABASE_COUNT as usize],
+    /// Those that were looked at: mostly one.
+    databases: Vec<Database>,
     objects_created: u32,
     payload: PayloadBuilder,
-    undo: Vec<(Bytes, Option<Option<Bytes>>)>,
+    undo: Vec<OverlayUndo>,
+    watched: bool,
     touched: Vec<Touched>,
 }
 
@@ -154,12 +157,20 @@ impl<'a> Txn<'a> {
             mode,
             now_ms,
             db: 0,
-            databases: [None; DATABASE_COUNT as usize],
+            databases: Vec::new(),
             objects_created: 0,
             payload: PayloadBuilder::new(),
             undo: Vec::new(),
+            watched: true,
             touched: Vec::new(),
         }
+    }
+
+    /// The same, where nobody watches a key: [`FinishedTxn::touched`] stays empty.
+    #[must_use]
+    pub(crate) const fn unwatched(mut self) -> Self {
+        self.watched = false;
+        self
     }
 
     /// The services that commands share: scan cursors, randomness, the clock's offset.
@@ -355,7 +366,9 @@ impl<'a> Txn<'a> {
         let space = self.new_object()?;
         self.change(&Change::DropSpace { space: before.space })?;
         self.set_database(db, DatabaseState { space, key_count: 0, expiring_count: 0 })?;
-        self.touched.push(Touched::Database(db));
+        if self.watched {
+            self.touched.push(Touched::Database(db));
+        }
         Ok(())
     }
 
@@ -370,7 +383,9 @@ impl<'a> Txn<'a> {
         let (first, second) = (self.database(one)?, self.database(other)?);
         self.set_database(one, second)?;
         self.set_database(other, first)?;
-        self.touched.extend([Touched::Database(one), Touched::Database(other)]);
+        if self.watched {
+            self.touched.extend([Touched::Database(one), Touched::Database(other)]);
+        }
         Ok(())
     }
 
@@ -382,7 +397,7 @@ impl<'a> Txn<'a> {
             undo: self.undo.len(),
             touched: self.touched.len(),
             objects_created: self.objects_created,
-            databases: self.databases,
+            databases: self.databases.clone(),
         }
     }
 
@@ -396,7 +411,12 @@ impl<'a> Txn<'a> {
         self.payload.truncate(savepoint.payload_bytes);
         self.touched.truncate(savepoint.touched);
         self.objects_created = savepoint.objects_created;
-        self.databases = savepoint.databases;
+        self.databases.clone_from(&savepoint.databases);
+    }
+
+    /// Undoes everything.
+    pub(crate) fn abandon(mut self) {
+        self.rollback(&Savepoint::default());
     }
 
     /// Ends the transaction: `None` where it changed nothing. Its changes stay in the overlay.
@@ -404,35 +424,20 @@ impl<'a> Txn<'a> {
     /// # Errors
     /// Where the transaction is too large for a record; everything is then undone.
     pub(crate) fn finish(mut self) -> Result<Option<FinishedTxn>, StateError> {
-        let start = Savepoint {
-            payload_bytes: 0,
-            undo: 0,
-            touched: 0,
-            objects_created: 0,
-            databases: [None; DATABASE_COUNT as usize],
-        };
         if let Err(error) = self.log_databases() {
-            self.rollback(&start);
+            self.abandon();
             return Err(error);
         }
-        let Some(payload) = std::mem::take(&mut self.payload).finish() else { return Ok(None) };
-        let mut keys: Vec<Bytes> = self.undo.into_iter().map(|(key, _)| key).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        let writes = keys
-            .into_iter()
-            .map(|key| {
-                let value = self.overlay.get(&key).cloned().flatten();
-                (key, value)
-            })
-            .collect();
-        Ok(Some(FinishedTxn { payload, writes, touched: self.touched }))
+        let Some(payload) = self.payload.finish() else { return Ok(None) };
+        Ok(Some(FinishedTxn { payload, changed: self.undo, touched: self.touched }))
     }
 
     fn log_databases(&mut self) -> Result<(), StateError> {
-        for db in 0..DATABASE_COUNT {
-            if let Some(Database { state, changed: true }) = self.databases[db as usize] {
-                let DatabaseState { space, key_count, expiring_count } = state;
+        self.databases.sort_unstable_by_key(|database| database.db);
+        for index in 0..self.databases.len() {
+            let Database { db, state: DatabaseState { space, key_count, expiring_count }, changed } =
+                self.databases[index];
+            if changed {
                 self.change(&Change::PutDatabase { db, space, key_count, expiring_count })?;
             }
         }
@@ -464,20 +469,9 @@ impl<'a> Txn<'a> {
         if self.mode == TxnMode::Read {
             return Err(StateError::Mismatch("a reading command tried to change something".to_owned()));
         }
-        let mut writes: [Option<(Bytes, Option<Bytes>)>; WRITES_MAX] = [const { None }; WRITES_MAX];
-        let mut slots = writes.iter_mut();
-        let mut overflow = false;
-        lower(
-            change,
-            |key| self.read(key),
-            |key, value| match slots.next() {
-                Some(slot) => *slot = Some((key, value)),
-                None => overflow = true,
-            },
-        )?;
-        assert!(!overflow, "a change writes at most WRITES_MAX entries");
+        let lowered = lower(change, |key| self.read(key))?;
         self.payload.push(change)?;
-        for (key, value) in writes.into_iter().flatten() {
+        for (key, value) in lowered.into_iter().flatten() {
             let before = self.overlay.set(key.clone(), value);
             self.undo.push((key, before));
         }
@@ -517,6 +511,9 @@ impl<'a> Txn<'a> {
     }
 
     fn touch(&mut self, db: u32, key: &[u8]) {
+        if !self.watched {
+            return;
+        }
         self.touched.push(Touched::Key(db, Bytes::copy_from_slice(key)));
     }
 
@@ -532,32 +529,27 @@ impl<'a> Txn<'a> {
     }
 
     fn database_mut(&mut self, db: u32) -> Result<&mut Database, StateError> {
-        let slot = db as usize;
-        let known = self
-            .databases
-            .get(slot)
-            .ok_or_else(|| StateError::Mismatch(format!("database {db} of {DATABASE_COUNT}")))?
-            .is_some();
-        let state = if known {
-            None
-        } else {
-            let value = self.read(&database_key(db))?;
-            Some(match value {
-                Some(value) => decode_database(db, &value)?,
-                None => DatabaseState::initial(db),
-            })
+        let index = match self.databases.iter().position(|database| database.db == db) {
+            Some(index) => index,
+            None => {
+                if db >= DATABASE_COUNT {
+                    return Err(StateError::Mismatch(format!("database {db} of {DATABASE_COUNT}")));
+                }
+                let state = match self.read(&database_key(db))? {
+                    Some(value) => decode_database(db, &value)?,
+                    None => DatabaseState::initial(db),
+                };
+                self.databases.push(Database { db, state, changed: false });
+                self.databases.len() - 1
+            }
         };
-        let database = &mut self.databases[slot];
-        if let Some(state) = state {
-            *database = Some(Database { state, changed: false });
-        }
-        database.as_mut().ok_or_else(|| StateError::Mismatch(format!("database {db} was not read")))
+        Ok(&mut self.databases[index])
     }
 
     fn set_database(&mut self, db: u32, state: DatabaseState) -> Result<(), StateError> {
         let database = self.database_mut(db)?;
         if database.state != state {
-            *database = Database { state, changed: true };
+            *database = Database { db, state, changed: true };
         }
         Ok(())
     }

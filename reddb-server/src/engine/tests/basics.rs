@@ -3,7 +3,7 @@
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use super::*;
-use crate::engine::{ENGINE_LSN_MAX, EngineError, KEY_BYTES_MAX, RecordWrites, VALUE_BYTES_MAX};
+use crate::engine::{ENGINE_LSN_MAX, EngineError, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
 #[test]
 fn a_new_engine_is_empty_and_before_the_first_record() {
@@ -140,41 +140,37 @@ fn an_lsn_that_is_not_applied_cannot_be_read() {
 }
 
 #[test]
-fn many_records_at_once_are_as_one_after_another() {
+fn what_is_loaded_is_as_what_is_applied() {
     let mut dice = Dice(3);
     let mut rig = Rig::new();
     rig.apply(&[put("seen", "before")]);
     assert_eq!(rig.engine().get_newest(b"seen").unwrap().1, Some("before".into()));
-    let mut records = vec![RecordWrites { mark: mark(2), writes: vec![put("seen", "after")] }];
-    for value in 3..300 {
-        records.push(RecordWrites { mark: mark(value), writes: random_writes(&mut dice, 4, 100) });
+    let mut loads = vec![(mark(2), vec![put("seen", "after")])];
+    loads.extend((1..30).map(|step| (mark(2 + step * 7), random_writes(&mut dice, 40, 100))));
+    for (mark, writes) in &loads {
+        rig.engine().load(*mark, writes).unwrap();
+        rig.model.apply(mark.lsn, writes);
     }
-    rig.engine().apply_many(&records).unwrap();
-    for record in &records {
-        rig.model.apply(record.mark.lsn, &record.writes);
-    }
-    assert_eq!(rig.engine().applied(), mark(299));
-    rig.expect_model_at(lsn(299));
+    assert_eq!(rig.engine().applied(), mark(205));
+    rig.expect_model_at(lsn(205));
     rig.restart();
-    rig.expect_model_at(lsn(299));
-    let error = rig.engine().apply_many(&records).unwrap_err();
+    rig.expect_model_at(lsn(205));
+    let error = rig.engine().load(loads[3].0, &loads[3].1).unwrap_err();
     assert!(matches!(error, EngineError::OutOfOrder { .. }), "{error}");
 }
 
 #[test]
-fn a_refused_record_in_a_batch_leaves_older_reads_as_they_were() {
+fn refused_writes_leave_older_reads_as_they_were() {
     let mut rig = Rig::new();
     rig.apply(&[put("a", "1")]);
     let first = rig.engine().snapshot();
     rig.apply(&[put("a", "2")]);
-    let good = RecordWrites { mark: mark(3), writes: vec![put("b", "3")] };
-    let stale = RecordWrites { mark: mark(1), writes: vec![put("a", "stale"), put("b", "stale")] };
-    let error = rig.engine().apply_many(&[good, stale]).unwrap_err();
+    let error = rig.engine().load(mark(1), &[put("a", "stale"), put("b", "stale")]).unwrap_err();
     assert!(matches!(error, EngineError::OutOfOrder { .. }), "{error}");
-    assert_eq!(rig.engine().applied(), mark(3));
-    assert_eq!(rig.engine().get(b"a", lsn(3)).unwrap(), Some("2".into()));
+    assert_eq!(rig.engine().applied(), mark(2));
+    assert_eq!(rig.engine().get(b"a", lsn(2)).unwrap(), Some("2".into()));
     assert_eq!(rig.engine().get(b"a", first.lsn()).unwrap(), Some("1".into()));
-    assert_eq!(rig.engine().get(b"b", lsn(3)).unwrap(), Some("3".into()));
+    assert_eq!(rig.engine().get(b"b", lsn(2)).unwrap(), None);
 }
 
 #[test]

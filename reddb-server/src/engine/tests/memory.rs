@@ -70,13 +70,3 @@ fn writes_wait_rather_than_pile_up_and_the_wait_is_counted() {
     assert!(stats.stall > std::time::Duration::ZERO, "{stats:?}");
     assert!(!stats.out_of_space);
 }
-
-#[test]
-fn a_small_key_does_not_keep_the_large_buffer_that_it_was_cut_from() {
-    let rig = Rig::new();
-    let buffer = Bytes::from(vec![b'x'; 1 << 20]);
-    let write = EngineWrite::Put { key: buffer.slice(..5), value: buffer.slice(5..10) };
-    rig.engine().apply(mark(1), &[write]).unwrap();
-    assert!(buffer.is_unique());
-    assert_eq!(rig.engine().get_newest(b"xxxxx").unwrap().1, Some("xxxxx".into()));
-}

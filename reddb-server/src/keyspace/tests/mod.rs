@@ -39,7 +39,7 @@ impl MemoryState {
         let mut state = self.clone();
         for change in changes(payload).unwrap() {
             let mut writes = Vec::new();
-            lower(&change.unwrap(), |key| state.get(key), |key, value| writes.push((key, value))).unwrap();
+            writes.extend(lower(&change.unwrap(), |key| state.get(key)).unwrap().into_iter().flatten());
             state.write(&writes);
         }
         state
@@ -209,7 +209,7 @@ impl TestDatabase {
             return (replies, None);
         };
         self.lsn += 1;
-        self.state.write(&finished.writes);
+        self.state.write(&overlay.take());
         self.touched = finished.touched;
         (replies, Some(finished.payload))
     }

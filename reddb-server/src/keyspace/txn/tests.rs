@@ -244,7 +244,6 @@ proptest! {
         // What the log alone makes of it, and what the engine has not been told yet.
         let mut replica = MemoryState::default();
         let mut overlay = Overlay::new();
-        let mut pending = Vec::new();
         let mut model = Model::default();
         let mut now_ms = 1000;
         for (lsn, (ops, passed_ms, engine_catches_up)) in (1..).zip(records) {
@@ -267,18 +266,15 @@ proptest! {
                     prop_assert!(told, "{:?} changed and a watcher would not know", name);
                 }
                 replica = replica.replayed(&finished.payload);
-                pending.extend(finished.writes);
             }
             if engine_catches_up {
-                engine.write(&pending);
-                pending.clear();
-                overlay.clear();
+                engine.write(&overlay.take());
                 prop_assert_eq!(engine.entries(), replica.entries());
                 prop_assert_eq!(digest::digest(&engine).unwrap(), digest::digest(&replica).unwrap());
                 engine.check();
             }
         }
-        engine.write(&pending);
+        engine.write(&overlay.take());
         prop_assert_eq!(engine.entries(), replica.entries());
     }
 }
@@ -310,7 +306,9 @@ fn a_transaction_too_large_for_a_record_leaves_nothing() {
     assert!(txn.lookup(b"two").unwrap().is_none());
     assert_eq!(txn.database(0).unwrap().key_count, 1);
     let finished = txn.finish().unwrap().unwrap();
-    assert_eq!(finished.writes.len(), 2);
+    assert_eq!(finished.changed.len(), 2);
+    assert_eq!(overlay.withdraw(finished.changed).len(), 2);
+    assert!(overlay.is_empty());
 }
 
 #[test]
@@ -320,9 +318,8 @@ fn reading_an_expired_key_leaves_it_and_writing_deletes_it() {
     let mut overlay = Overlay::new();
     let mut txn = Txn::new(&state, &mut overlay, &env, TxnMode::Write(Lsn::new(1)), 10);
     txn.put_string(b"k", b"v", Some(20)).unwrap();
-    let finished = txn.finish().unwrap().unwrap();
-    state.write(&finished.writes);
-    overlay.clear();
+    assert!(txn.finish().unwrap().is_some());
+    state.write(&overlay.take());
 
     let mut txn = Txn::new(&state, &mut overlay, &env, TxnMode::Read, 20);
     assert!(txn.lookup(b"k").unwrap().is_none());
