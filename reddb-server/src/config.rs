@@ -39,7 +39,7 @@ pub struct ArchiveConfig {
     pub segment_bytes_max: u64,
     /// The zstd level of archived segments.
     pub compression_level: i32,
-    /// The endpoint of an S3-compatible store; `None` for the provider's own.
+    /// The store's endpoint, e.g. of an S3-compatible service; `None` for the provider's own.
     pub endpoint: Option<String>,
     /// The region of an S3 store.
     pub region: Option<String>,

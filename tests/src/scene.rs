@@ -32,6 +32,19 @@ impl Scene {
         Self { folder, archive }
     }
 
+    /// An empty scene whose archive is at a fresh prefix below `url`. Where the store is and how to use it, the programs
+    /// find in their environment.
+    ///
+    /// # Panics
+    /// Where there is no room for temporary files.
+    #[must_use]
+    pub fn below(url: &str) -> Self {
+        let scene = Self::new();
+        let name = scene.folder.path().file_name().and_then(|name| name.to_str()).expect("temporary names are text");
+        let archive = format!("{url}/{}", name.trim_start_matches('.'));
+        Self { archive, ..scene }
+    }
+
     /// The archive's URL.
     #[must_use]
     pub fn archive(&self) -> &str {

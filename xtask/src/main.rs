@@ -1,7 +1,7 @@
 //! Workspace tasks: the only scripting language of this repository.
 //!
 //! `cargo xtask ci` is the gate, locally and in CI. Every other task prepares or drives something that a test needs
-//! from outside Rust's test runner: an S3 server, client libraries, a package index.
+//! from outside Rust's test runner: an S3 or Azure server, client libraries, a package index.
 //! This crate depends on no crate of the workspace, so that it builds while they do not.
 
 mod bench;
@@ -10,8 +10,8 @@ mod clients;
 mod licences;
 mod packages;
 mod process;
-mod s3;
 mod scratch;
+mod stores;
 mod tidy;
 mod workspace;
 
@@ -40,7 +40,9 @@ enum Task {
     /// Measures RedDB beside Redis and others on this machine, and prints medians, spread and ratios.
     Bench(bench::Arguments),
     /// Starts an S3 server on loopback, and runs a command that finds it through its environment.
-    S3(s3::Arguments),
+    S3(stores::Arguments),
+    /// Starts an Azure Blob server on loopback, and runs a command that finds it through its environment.
+    Azure(stores::Arguments),
     /// Installs client libraries of other languages, and runs the tests that use them.
     Clients,
     /// Loads Debian's package index, loses the server, restores three moments, and compares every field.
@@ -54,7 +56,8 @@ fn main() -> ExitCode {
         Task::Tidy => ci::run_one(&workspace, ci::TIDY),
         Task::Licences => ci::run_one(&workspace, ci::LICENCES),
         Task::Bench(arguments) => bench::run(&workspace, &arguments),
-        Task::S3(arguments) => s3::run(&workspace, &arguments),
+        Task::S3(arguments) => stores::s3::SERVER.run(&workspace, &arguments),
+        Task::Azure(arguments) => stores::azure::SERVER.run(&workspace, &arguments),
         Task::Clients => clients::run(&workspace),
         Task::Packages(arguments) => packages::run(&workspace, &arguments),
     });

@@ -659,8 +659,8 @@ async fn a_local_directory_holds_an_archive() {
 }
 
 #[tokio::test]
-async fn an_s3_service_holds_an_archive() {
-    let Some(store) = crate::tests::s3_store() else { return };
+async fn a_remote_store_holds_an_archive() {
+    let Some(store) = crate::tests::remote_store() else { return };
     store.probe().await.unwrap();
     let journal = Journal::new(1);
     whole_story(&store, &journal).await;

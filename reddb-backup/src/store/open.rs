@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use object_store::ObjectStore;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::azure::MicrosoftAzureBuilder;
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
@@ -38,7 +38,8 @@ pub enum Addressing {
 /// What an object store needs to know beside its URL.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreSettings {
-    /// The service's address, e.g. `https://s3.example.org`. Default: the provider's own (or `AWS_ENDPOINT_URL`).
+    /// The service's address, e.g. `https://s3.example.org`; for `az://` with the account, where that is not in the host's
+    /// name. Default: the provider's own (or what `AWS_ENDPOINT_URL` or `AZURE_STORAGE_ENDPOINT` says).
     pub endpoint: Option<String>,
     /// The bucket's region. Default: `AWS_REGION`, else `us-east-1`.
     pub region: Option<String>,
@@ -138,7 +139,9 @@ impl Store {
                 if let Some(endpoint) = &settings.endpoint {
                     builder = builder.with_endpoint(endpoint.clone());
                 }
-                let options = client_options(settings, settings.endpoint.as_deref())?;
+                // The environment may name it too.
+                let endpoint = builder.get_config_value(&AzureConfigKey::Endpoint);
+                let options = client_options(settings, endpoint.as_deref())?;
                 let builder = builder.with_retry(no_retries()).with_client_options(options);
                 remote(builder.build(), bucket, url)?
             }

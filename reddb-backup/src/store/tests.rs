@@ -51,9 +51,13 @@ async fn a_store_that_does_not_know_where_a_listing_begins_conforms() {
 }
 
 #[tokio::test]
-async fn s3_conforms() {
-    let Some(store) = crate::tests::s3_store() else { return };
+async fn a_remote_store_conforms() {
+    let Some(store) = crate::tests::remote_store() else { return };
     conformance::run(&store).await.unwrap();
+    // The S3 server of these tests looks first and writes then: two creators at once may both succeed there.
+    if !store.to_string().starts_with("s3:") {
+        conformance::run_race(&store).await.unwrap();
+    }
 }
 
 #[test]

@@ -47,15 +47,15 @@ pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// A fresh prefix of the S3 service that `REDDB_TEST_S3_URL` (bucket) and `REDDB_TEST_S3_ENDPOINT` name; keys come from
-/// `AWS_*`. `None`, and a line that says so, where there is none.
-pub(crate) fn s3_store() -> Option<Store> {
-    let Ok(url) = std::env::var("REDDB_TEST_S3_URL") else {
-        println!("skipped: REDDB_TEST_S3_URL is not set, no S3 service to test against");
+/// A fresh prefix of the service that `REDDB_TEST_STORE_URL` (bucket) and `REDDB_ARCHIVE_ENDPOINT` name; keys come from
+/// the provider's own variables. `None`, and a line that says so, where there is none.
+pub(crate) fn remote_store() -> Option<Store> {
+    let Ok(url) = std::env::var("REDDB_TEST_STORE_URL") else {
+        println!("skipped: no store to test against; run it as `cargo xtask s3 -- cargo test remote`");
         return None;
     };
     let settings = StoreSettings {
-        endpoint: std::env::var("REDDB_TEST_S3_ENDPOINT").ok(),
+        endpoint: std::env::var("REDDB_ARCHIVE_ENDPOINT").ok(),
         plain_http: PlainHttp::Allow,
         ..StoreSettings::default()
     };

@@ -87,7 +87,7 @@ pub(crate) struct ArchiveArgs {
 /// How to talk to an archive's store. Credentials come from the environment or a file, never from flags.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct StoreArgs {
-    /// The endpoint of an S3-compatible store
+    /// The store's endpoint, where it is not the provider's own: an S3-compatible service, an emulator
     #[arg(long, value_name = "URL", env = "REDDB_ARCHIVE_ENDPOINT")]
     pub archive_endpoint: Option<String>,
     /// The region of an S3 store

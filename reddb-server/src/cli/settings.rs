@@ -75,7 +75,7 @@ pub(crate) struct ServeArgs {
     /// The zstd level of archived segments, 1 to 19 [default: 1]
     #[arg(long, value_name = "LEVEL", env = "REDDB_ARCHIVE_COMPRESSION")]
     pub archive_compression: Option<i32>,
-    /// The endpoint of an S3-compatible store
+    /// The store's endpoint, where it is not the provider's own: an S3-compatible service, an emulator
     #[arg(long, value_name = "URL", env = "REDDB_ARCHIVE_ENDPOINT")]
     pub archive_endpoint: Option<String>,
     /// The region of an S3 store

@@ -13,7 +13,7 @@ use crate::bench::peers::reddb::Reddb;
 use crate::bench::resp::Client;
 use crate::bench::row::{Round, Row};
 use crate::bench::sample::Unit;
-use crate::s3;
+use crate::stores::{self, s3};
 
 const KEYS: u64 = 2_000_000;
 
@@ -71,10 +71,10 @@ fn latency_of_files(round: &mut Round<'_>) -> Result<(), String> {
 }
 
 fn latency_of_s3(round: &mut Round<'_>) -> Result<(), String> {
-    let store = s3::Server::of(round.bench.workspace)?;
+    let store = stores::Server::of(&s3::SERVER, round.bench.workspace)?;
     let _adopted = guard::Adopted::new(store.pid());
     let environment = store.environment();
-    let reddb = round.reddb().archive(s3::URL.to_owned(), environment).switch("--archive-allow-http");
+    let reddb = round.reddb().archive(s3::SERVER.url(), environment).switch("--archive-allow-http");
     latency(round, &reddb)
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::bench::guard::Guarded;
 use crate::bench::load::GENERATOR;
-use crate::s3;
+use crate::stores::s3;
 use crate::workspace::Workspace;
 
 /// How long a server may take to answer.
@@ -45,7 +45,7 @@ impl Program {
     /// What it says its version is; `None` where it is not installed.
     pub(crate) fn version(self, workspace: &Workspace) -> Option<String> {
         let mut command = match self {
-            Self::S3 => Command::new(s3::binary(workspace)),
+            Self::S3 => Command::new((s3::SERVER.program)(workspace)),
             Self::RedisBenchmark | Self::RedisServer => Command::new(self.name()),
         };
         let output = command.arg("--version").stdin(Stdio::null()).output().ok()?;

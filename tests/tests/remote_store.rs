@@ -1,20 +1,30 @@
-//! What the archive relies on from an S3 server, asked of a real one.
+//! What the archive relies on from a provider's store, asked of a real server; and a database lost and restored through it.
 //!
-//! The server is the one that `cargo xtask s3` starts and describes in the environment. Without it these tests say so and
-//! check nothing; `.ci/run` runs them with it.
+//! The server is the one that `cargo xtask s3` or `cargo xtask azure` starts and describes in the environment. Without it
+//! these tests say so and check nothing; `.ci/run` runs them with each.
 
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use reddb_tests::cli::reddb;
+use reddb_tests::digest::digest;
+use reddb_tests::load::{History, Load};
+use reddb_tests::scene::wait_until_archived;
+use reddb_tests::{Node, Scene, wait};
+
+/// The bucket and prefix of the server, or `None` where none was started.
+fn url() -> Option<String> {
+    let url = std::env::var("REDDB_TEST_STORE_URL").ok();
+    if url.is_none() {
+        println!("skipped: no store here; run it as `cargo xtask s3 -- cargo test remote`");
+    }
+    url
+}
 
 /// The store and a prefix of this test's own, or `None` where no server was started.
 fn store(test: &str) -> Option<(Box<dyn ObjectStore>, Path)> {
-    let Ok(url) = std::env::var("REDDB_TEST_S3_URL") else {
-        println!("skipped: no S3 server here; run it as `cargo xtask s3 -- cargo test`");
-        return None;
-    };
-    let url = url::Url::parse(&url).unwrap();
+    let url = url::Url::parse(&url()?).unwrap();
     let settings = std::env::vars().map(|(name, value)| (name.to_ascii_lowercase(), value));
-    let settings = settings.filter(|(name, _)| name.starts_with("aws_"));
+    let settings = settings.filter(|(name, _)| name.starts_with("aws_") || name.starts_with("azure_"));
     let (store, prefix) = object_store::parse_url_opts(&url, settings).unwrap();
     Some((store, prefix.join(test)))
 }
@@ -24,7 +34,7 @@ fn create() -> PutOptions {
 }
 
 #[tokio::test]
-async fn s3_refuses_a_second_create_and_changes_nothing() {
+async fn a_remote_store_refuses_a_second_create_and_changes_nothing() {
     let Some((store, prefix)) = store("create") else { return };
     let path = prefix.join("claim.json");
     store.put_opts(&path, PutPayload::from_static(b"first"), create()).await.unwrap();
@@ -34,7 +44,7 @@ async fn s3_refuses_a_second_create_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn s3_lists_what_was_put_and_not_what_was_deleted() {
+async fn a_remote_store_lists_what_was_put_and_not_what_was_deleted() {
     let Some((store, prefix)) = store("list") else { return };
     let names = ["b/2", "a/1", "c"].map(|name| prefix.clone().join_all(name));
     for name in &names {
@@ -47,13 +57,41 @@ async fn s3_lists_what_was_put_and_not_what_was_deleted() {
 }
 
 #[tokio::test]
-async fn s3_never_invents_bytes_past_the_end() {
+async fn a_remote_store_never_invents_bytes_past_the_end() {
     let Some((store, prefix)) = store("range") else { return };
     let path = prefix.join("short");
     store.put(&path, PutPayload::from_static(b"0123456789")).await.unwrap();
     let options = GetOptions { range: Some(GetRange::Bounded(4..100)), ..GetOptions::default() };
     let got = store.get_opts(&path, options).await.unwrap().bytes().await.unwrap();
     assert_eq!(got.as_ref(), b"456789");
+}
+
+#[test]
+fn a_database_comes_back_from_a_remote_store() {
+    let Some(url) = url() else { return };
+    let scene = Scene::below(&url);
+    let node = scene.start("node");
+    let load = Load::start(node.data, vec![History::new(0), History::new(1)]);
+    let mut observer = node.client();
+    let mut at_least = |lsn| wait::until("the writers get on", || (digest(&mut observer).lsn > lsn).then_some(()));
+    at_least(100);
+    let made = reddb(&["backup", "--admin", &node.admin_url(), "--json"]).expect_code(0).json();
+    at_least(made["lsn"].as_u64().unwrap() + 100);
+    drop(load.finish());
+    let wanted = digest(&mut node.client());
+    let _ = reddb(&["mark", "good", "--admin", &node.admin_url()]).expect_code(0);
+    node.client().expect(&["FLUSHALL"]);
+    wait_until_archived(&node);
+    node.kill9();
+
+    let report = scene.restore("restored", &["--to-label", "good", "--json"]).expect_code(0).json();
+    assert_eq!(report["mark"]["lsn"].as_u64(), Some(wanted.lsn), "{report}");
+    assert_eq!(report["digest"].as_str(), Some(wanted.sha256.as_str()), "{report}");
+    let restored = Node::start(&scene.path("restored"), &scene.options().switch("--takeover"));
+    assert_eq!(digest(&mut restored.client()).sha256, wanted.sha256);
+    restored.client().expect(&["SET", "after", "restore"]);
+    wait_until_archived(&restored);
+    let _ = scene.verify().expect_code(0);
 }
 
 /// `a/b` below a prefix.
