@@ -3,6 +3,7 @@
 //! All of them get fresh directories on one filesystem and ports of the system's choice, and acknowledge nothing that a sync
 //! has not returned for.
 
+pub(crate) mod postgres;
 pub(crate) mod reddb;
 pub(crate) mod redis;
 
@@ -21,6 +22,10 @@ const START_MAX: Duration = Duration::from_secs(600);
 /// A program of somebody else that a row needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Program {
+    /// Backs up PostgreSQL.
+    PgBackRest,
+    /// A server with rows and tables.
+    Postgres,
     /// The load generator.
     RedisBenchmark,
     /// The server next door.
@@ -31,11 +36,14 @@ pub(crate) enum Program {
 
 impl Program {
     /// All of them.
-    pub(crate) const ALL: [Self; 3] = [Self::RedisBenchmark, Self::RedisServer, Self::S3];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::RedisBenchmark, Self::RedisServer, Self::S3, Self::Postgres, Self::PgBackRest];
 
     /// The name it is called by.
     pub(crate) const fn name(self) -> &'static str {
         match self {
+            Self::PgBackRest => postgres::BACKUP,
+            Self::Postgres => postgres::SERVER,
             Self::RedisBenchmark => GENERATOR,
             Self::RedisServer => redis::SERVER,
             Self::S3 => s3::PROGRAM,
@@ -46,9 +54,14 @@ impl Program {
     pub(crate) fn version(self, workspace: &Workspace) -> Option<String> {
         let mut command = match self {
             Self::S3 => Command::new((s3::SERVER.program)(workspace)),
-            Self::RedisBenchmark | Self::RedisServer => Command::new(self.name()),
+            Self::Postgres => Command::new(postgres::program(postgres::SERVER)),
+            Self::PgBackRest | Self::RedisBenchmark | Self::RedisServer => Command::new(self.name()),
         };
-        let output = command.arg("--version").stdin(Stdio::null()).output().ok()?;
+        let output = command
+            .arg(if self == Self::PgBackRest { "version" } else { "--version" })
+            .stdin(Stdio::null())
+            .output()
+            .ok()?;
         String::from_utf8_lossy(&output.stdout).lines().next().map(str::to_owned)
     }
 }
