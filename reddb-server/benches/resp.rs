@@ -7,6 +7,12 @@ use std::hint::black_box;
 use bytes::{Bytes, BytesMut};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
+#[path = "."]
+mod command {
+    #[path = "../src/command/budget.rs"]
+    #[allow(dead_code, reason = "the server uses what a reply alone does not")]
+    pub(crate) mod budget;
+}
 #[path = "../src/reply.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the server uses what the codec alone does not")]
 mod reply;
