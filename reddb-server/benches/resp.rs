@@ -10,7 +10,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 #[path = "."]
 mod command {
     #[path = "../src/command/budget.rs"]
-    #[allow(dead_code, reason = "the server uses what a reply alone does not")]
+    #[allow(dead_code, unused_imports, reason = "the server and its tests use what a reply alone does not")]
     pub(crate) mod budget;
 }
 #[path = "../src/reply.rs"]
