@@ -35,6 +35,9 @@ const PROBE_FOLDER: &str = "probe";
 /// How many documents are fetched at once.
 const FETCHES_MAX: usize = 64;
 
+/// How many snapshots' manifests, which may have 64 MiB each.
+const MANIFEST_FETCHES_MAX: usize = 4;
+
 /// An archive that cannot be read at all.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
@@ -310,19 +313,24 @@ impl Reader<'_> {
         .await
     }
 
-    /// Manifests may be large, so only one is held at a time, and only its summary is kept.
+    /// Manifests may be large, so only a few are held at a time, and only the summary of each is kept.
     async fn snapshots(&mut self) -> Result<(), HistoryError> {
-        let keys = self.list(SNAPSHOTS_PREFIX).await?;
+        let mut keys = self.list(SNAPSHOTS_PREFIX).await?;
+        keys.retain(|(key, _)| matches!(key, ArchiveKey::Snapshot { .. }));
         self.meter.expect(keys.len() as u64, 0);
-        for (key, _) in keys {
-            let ArchiveKey::Snapshot { timeline, lsn, id } = key else { continue };
-            let fetched = fetch::<SnapshotManifest>(self.store, self.missing, self.cluster, &key).await?;
-            let fetched = match fetched {
+        let (store, missing, cluster) = (self.store, self.missing, self.cluster);
+        let fetches = keys.into_iter().map(async |(key, _)| {
+            let fetched = match fetch::<SnapshotManifest>(store, missing, cluster, &key).await? {
                 Fetched::Verified(manifest) => Fetched::Verified(Snapshot::from(&manifest)),
                 Fetched::Unverified(manifest) => Fetched::Unverified(Snapshot::from(&manifest)),
                 Fetched::Faulty(fault) => Fetched::Faulty(fault),
                 Fetched::Gone => Fetched::Gone,
             };
+            Ok::<_, StoreError>((key, fetched))
+        });
+        let mut fetched = stream::iter(fetches).buffered(MANIFEST_FETCHES_MAX);
+        while let Some((key, fetched)) = fetched.try_next().await? {
+            let ArchiveKey::Snapshot { timeline, lsn, id } = key else { continue };
             let slot = self.slot(&key, fetched, Some(LsnRange::new(timeline, lsn, lsn)));
             if !slot.is_absent() {
                 self.contents.snapshots.insert(SnapshotKey { timeline, lsn, id }, slot);
