@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use reddb_file::control::{ControlState, RestoredFrom, Shutdown};
 use reddb_file::vfs::{StdVfs, Vfs};
 use reddb_file::wal::{WalWriter, recover};
-use reddb_file::{Lsn, TimelineRecord};
+use reddb_file::{Epoch, Lsn, TimelineRecord};
 
 use super::archive::{Archive, ArchiveParts, Begun, ClaimState, Claimed, Claiming, claim_at_start};
 use super::bridge::{Checkpoints, Log, LogPlace, Past};
@@ -130,7 +130,11 @@ fn start_log(
 ) -> Result<WalWriter, OpenFault> {
     let end = recovered.log.end();
     let before = directory.control.state().clone();
-    let mut state = ControlState { shutdown: Shutdown::Unclean, epoch: start.claimed.epoch, ..before };
+    // An archive numbers its epochs from 1. Where this one is newer than the log, its numbers are lower than those that the
+    // log knows; in the log they never go back.
+    let logged = recovered.log.segments().last().map_or(Epoch::ZERO, |last| last.epoch);
+    let epoch = start.claimed.epoch.max(before.epoch).max(logged);
+    let mut state = ControlState { shutdown: Shutdown::Unclean, epoch, ..before };
     if end.lsn > state.durable.lsn {
         state.durable = end;
     }
@@ -152,7 +156,7 @@ fn start_log(
         &config.dir,
         Arc::clone(&recovered.pool),
         log,
-        start.claimed.epoch,
+        epoch,
         Box::new(random_salt),
     )?;
     if start.begun != Begun::Yes {

@@ -116,3 +116,23 @@ async fn a_mark_and_a_backup_return_when_the_archive_has_them() {
     assert_eq!(manifests, 2, "the new archive's own, and this one");
     database.close(Duration::from_secs(5)).await.expect("closes");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_of_many_starts_begins_a_new_archive() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (dir, first, second) = (temp.path().join("data"), temp.path().join("first"), temp.path().join("second"));
+    for number in ["1", "2", "3"] {
+        let database = Database::open(config(&dir, &first)).await.expect("opens");
+        put_all(&database, &[("a", number), ("b", number)]).await;
+        database.close(Duration::from_secs(5)).await.expect("closes");
+    }
+    for (new_archive, number) in [(true, "4"), (false, "5"), (false, "6")] {
+        let settings = Config { new_archive, ..config(&dir, &second) };
+        let database = Database::open(settings).await.expect("opens");
+        put_all(&database, &[("a", number), ("b", number)]).await;
+        database.close(Duration::from_secs(5)).await.expect("closes");
+    }
+    assert!(second.join("epochs/00000000000000000003.start.json").is_file(), "each start has claimed an epoch");
+    let error = Database::open(config(&dir, &first)).await.err();
+    assert!(error.is_none(), "the log extends what is in the first archive too: {error:?}");
+}

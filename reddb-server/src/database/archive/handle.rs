@@ -370,14 +370,15 @@ impl Keeper {
         }
     }
 
-    /// The log goes on in the claimed epoch.
-    async fn begin_epoch(&self, epoch: Epoch) -> Result<(), String> {
-        {
+    /// The log goes on in the claimed epoch, or in its own where a newer archive numbers from the beginning.
+    async fn begin_epoch(&self, claimed: Epoch) -> Result<(), String> {
+        let epoch = {
             let mut control = self.control.lock();
             let mut state = control.state().clone();
-            state.epoch = epoch;
+            state.epoch = state.epoch.max(claimed);
             control.write(&state).map_err(|error| error.to_string())?;
-        }
+            state.epoch
+        };
         match self.committer.start_epoch(epoch).await {
             Ok(started) => started.map_err(|error| error.to_string()),
             Err(_) => Err("the committer has stopped".to_owned()),
