@@ -27,7 +27,7 @@ use reddb_backup::verify::{VerifyOptions, verify};
 use reddb_file::archive::{MissingDigest, RecordRun, Text};
 use reddb_file::mark::TimedMark;
 use reddb_file::record::{RecordView, encode_parts};
-use reddb_file::{ClusterId, Lsn, NodeId, RecordKind, TimelineId};
+use reddb_file::{ClusterId, Epoch, Lsn, NodeId, RecordKind, TimelineId};
 use uuid::Uuid;
 
 /// Each line is a record: its bytes, and where the log stands after it.
@@ -176,6 +176,7 @@ async fn main() -> Result<(), SourceError> {
         durable: journal.durable(),
         oldest: journal.base,
         archived: Lsn::ZERO,
+        claimed: Epoch::ZERO,
         takeover: Takeover::Refuse,
     };
     let claim = claim(&store, &claimant, &*journal, &WatchSettings::default(), &SystemClock).await?;

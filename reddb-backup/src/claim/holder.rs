@@ -52,19 +52,35 @@ impl fmt::Display for HolderInfo {
     }
 }
 
-/// The holder of the archive, where there is one, it is not `node` itself, and it lives. Takes up to two beat intervals.
+/// Who asks: a holder that is this one's own past is not waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker {
+    /// The directory.
+    pub(crate) node: NodeId,
+    /// The newest epoch that it remembers as its own.
+    pub(crate) claimed: Epoch,
+}
+
+impl Asker {
+    /// An epoch that the directory does not remember was claimed by a copy of it, or just before a crash.
+    fn held(self, node: NodeId, epoch: Epoch) -> bool {
+        self.node == node && epoch <= self.claimed
+    }
+}
+
+/// The holder of the archive, where there is one, it is not the asker itself, and it lives. Takes up to two beat intervals.
 ///
 /// # Errors
 /// [`ClaimError::Store`] and [`ClaimError::Read`].
 pub(crate) async fn live_holder(
     store: &Store,
     epochs: &Epochs,
-    node: NodeId,
+    asker: Asker,
     watch: &WatchSettings,
     clock: &dyn Clock,
 ) -> Result<Option<HolderInfo>, ClaimError> {
     let Some((epoch, entry)) = epochs.newest_begun() else { return Ok(None) };
-    if entry.claim.node == node {
+    if asker.held(entry.claim.node, epoch) {
         return Ok(None);
     }
     let first = read_head(store, epoch).await?;

@@ -38,7 +38,7 @@ use crate::store::{ReadError, Store, StoreError};
 pub use crate::epochs::EpochsError;
 pub(crate) use end::archive_end;
 pub use error::ClaimError;
-pub(crate) use holder::live_holder;
+pub(crate) use holder::{Asker, live_holder};
 pub use holder::{HolderInfo, WatchSettings};
 use plan::{Relation, relation};
 pub use timeline::{LocalTimeline, TimelineRequest, claim_timeline};
@@ -74,6 +74,9 @@ pub struct Claimant {
     /// How far the log remembers that an archive holds it. Where that is beyond zero, an empty place is not that archive.
     /// Zero for a log that no archive holds, and where an operator wants a new archive.
     pub archived: Lsn,
+    /// The newest epoch that the directory remembers having claimed; [`Epoch::ZERO`] for none. A later one of the same node is
+    /// a copy's, and is treated as anybody else's.
+    pub claimed: Epoch,
     /// Whether others may be pushed aside.
     pub takeover: Takeover,
 }
@@ -139,7 +142,8 @@ pub async fn claim(
         look(store, &epochs, claimant, history, clock).await?;
         let begun = epochs.newest_begun().map(|(epoch, _)| epoch);
         if claimant.takeover == Takeover::Refuse && watched != Some(begun) {
-            if let Some(info) = live_holder(store, &epochs, claimant.node, watch, clock).await? {
+            let asker = Asker { node: claimant.node, claimed: claimant.claimed };
+            if let Some(info) = live_holder(store, &epochs, asker, watch, clock).await? {
                 return Err(ClaimError::LiveHolder(Box::new(info)));
             }
             watched = Some(begun);

@@ -2,11 +2,11 @@
 
 use reddb_file::archive::layout::TIMELINES_PREFIX;
 use reddb_file::archive::{ArchiveKey, ForkPoint, MissingDigest, TimelineDocument, TimelineReason, sealed};
-use reddb_file::{ClusterId, NodeId, TimelineId};
+use reddb_file::{ClusterId, Epoch, NodeId, TimelineId};
 use uuid::Uuid;
 
 use super::end::archive_end;
-use super::holder::{WatchSettings, live_holder};
+use super::holder::{Asker, WatchSettings, live_holder};
 use super::plan::Relation;
 use super::{ATTEMPTS_MAX, ClaimError, Claimant, Takeover, ensure_known_cluster, put_new};
 use crate::clock::Clock;
@@ -58,7 +58,9 @@ pub async fn claim_timeline(
     ensure_known_cluster(store, request.cluster).await?;
     if request.takeover == Takeover::Refuse {
         let epochs = Epochs::load(store, request.cluster, MissingDigest::Refuse).await?;
-        if let Some(info) = live_holder(store, &epochs, request.node, watch, clock).await? {
+        // A restored directory has claimed nothing yet.
+        let asker = Asker { node: request.node, claimed: Epoch::ZERO };
+        if let Some(info) = live_holder(store, &epochs, asker, watch, clock).await? {
             return Err(ClaimError::LiveHolder(Box::new(info)));
         }
     }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use reddb_file::archive::{ForkPoint, Text};
 use reddb_file::mark::TimedMark;
 use reddb_file::record::encode_parts;
-use reddb_file::{ClusterId, Lsn, NodeId, RecordKind, TimelineId};
+use reddb_file::{ClusterId, Epoch, Lsn, NodeId, RecordKind, TimelineId};
 use uuid::Uuid;
 
 use crate::claim::{Claimant, LocalTimeline, Takeover, WatchSettings};
@@ -166,6 +166,7 @@ impl Journal {
             durable: inner.records.last().map_or(inner.base, |(_, mark)| *mark),
             oldest: inner.base,
             archived: Lsn::ZERO,
+            claimed: Epoch::new(u64::MAX),
             takeover: Takeover::Refuse,
         }
     }

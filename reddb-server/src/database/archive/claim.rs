@@ -129,6 +129,7 @@ pub(in crate::database) async fn claim_at_start(
         durable: claiming.end,
         oldest: claiming.oldest,
         archived,
+        claimed: claiming.epoch,
         takeover: if config.takeover { Takeover::Allow } else { Takeover::Refuse },
     };
     let owned = claim_now(&store, &claiming, &mut claimant, past).await;
