@@ -12,6 +12,9 @@ use crate::bench::resp::Client;
 /// The program that generates load.
 pub(crate) const GENERATOR: &str = "redis-benchmark";
 
+/// How long redis-benchmark may take: it waits for ever for a server that does not answer.
+const GENERATE_SECONDS_MAX: &str = "900";
+
 /// The size of a value, in bytes, wherever a row says nothing else.
 pub(crate) const VALUE_BYTES: usize = 100;
 
@@ -56,7 +59,8 @@ pub(crate) fn generate(address: SocketAddr, load: Generate) -> Result<Generated,
 /// redis-benchmark, with its arguments.
 pub(crate) fn command(address: SocketAddr, load: Generate) -> Command {
     let Generate { command: name, clients, pipeline, requests, keys } = load;
-    let mut command = Command::new(GENERATOR);
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=5", GENERATE_SECONDS_MAX, GENERATOR]);
     command.args(["-h", &address.ip().to_string(), "-p", &address.port().to_string(), "--csv", "-t", name]);
     command.args(["-d", &VALUE_BYTES.to_string(), "-r", &keys.to_string(), "-n", &requests.to_string()]);
     command.args(["-c", &clients.to_string(), "-P", &pipeline.to_string()]);

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -13,6 +13,9 @@ use crate::bench::guard::{self, Guarded};
 use crate::bench::peers::wait_for;
 use crate::bench::resp::Client;
 use crate::process::shown;
+
+/// How long the archive may stand still while it is waited for.
+const STALL_MAX: Duration = Duration::from_secs(120);
 
 /// How to start a server.
 #[derive(Debug, Clone)]
@@ -168,12 +171,20 @@ impl Server {
     /// Waits until the archive holds everything that is durable now.
     ///
     /// # Errors
-    /// The admin port does not answer, or the server ended.
+    /// The admin port does not answer, the server ended, or the archive makes no progress.
     pub(crate) fn wait_until_archived(&mut self) -> Result<(), String> {
         let durable = self.number("/durable_lsn")?;
+        let mut progress = (self.number("/archived_lsn")?, Instant::now());
         loop {
-            if self.number("/archived_lsn")? >= durable {
+            let archived = self.number("/archived_lsn")?;
+            if archived >= durable {
                 return Ok(());
+            }
+            if archived > progress.0 {
+                progress = (archived, Instant::now());
+            }
+            if progress.1.elapsed() > STALL_MAX {
+                return Err(format!("the archive stays at LSN {archived} of {durable}: {}", self.status()?));
             }
             self.process.still_runs()?;
             std::thread::sleep(Duration::from_millis(5));
