@@ -93,7 +93,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     let parent = arguments.dir.clone().unwrap_or_else(|| workspace.target().join("bench"));
     let scratch = Scratch::make(&parent)?;
     guard::clean_up_when_interrupted(scratch.path().to_owned())?;
-    let machine = Machine::look(workspace, scratch.path());
+    let machine = Machine::look(workspace, scratch.path(), arguments.binary.as_deref());
     let data_bytes = |bytes: u64| if arguments.quick { bytes.min(QUICK_BYTES_MAX) } else { bytes };
     let bench = Bench {
         workspace,

@@ -79,8 +79,8 @@ impl Result {
 pub(crate) struct Machine(Vec<(&'static str, String)>);
 
 impl Machine {
-    /// Looks around.
-    pub(crate) fn look(workspace: &Workspace, scratch: &Path) -> Self {
+    /// Looks around. A program that was given, and not built here, is of an unknown commit.
+    pub(crate) fn look(workspace: &Workspace, scratch: &Path, given: Option<&Path>) -> Self {
         let mut facts = Vec::new();
         let mut fact = |name, value: Option<String>| facts.extend(value.map(|value| (name, value)));
         fact("processor", line_of("/proc/cpuinfo", "model name"));
@@ -91,7 +91,8 @@ impl Machine {
         fact("filesystem", filesystem.ok().map(|text| text.trim().to_owned()));
         let commit =
             process::capture(process::command("git", workspace.root()).args(["describe", "--always", "--dirty"]));
-        fact("commit", commit.ok().map(|text| text.trim().to_owned()));
+        fact("program", given.map(|path| format!("given as {}", path.file_name().unwrap_or_default().display())));
+        fact("commit", commit.ok().filter(|_| given.is_none()).map(|text| text.trim().to_owned()));
         for program in Program::ALL {
             fact(program.name(), program.version(workspace));
         }
