@@ -7,31 +7,25 @@
 //!
 //! The job is submitted when the batch ends, or when something has to wait for it ([`Connection::settle`]).
 
+mod exec;
+
 use std::collections::VecDeque;
-use std::future::poll_fn;
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncWriteExt, Interest, ReadBuf};
+use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::task::block_in_place;
 
 use super::clients::Admission;
 use super::shared::Shared;
-use super::state::{Answer, Later, Queue, Session};
+use super::state::{Answer, Later, Session};
+use super::wire::{Hangup, Wire};
 use crate::command::table::{self, Resolved, SessionFn, When};
 use crate::command::{KeyPositions, Run};
-use crate::commit::{Invocation, Job, Step, TxnStep};
+use crate::commit::{Invocation, Job, Step};
 use crate::reply::{CommandError, Reply};
-use crate::resp::{Decoder, encode};
-
-/// Answers that are held back to be written together, in bytes.
-pub(super) const OUTPUT_BYTES_HELD: usize = 64 * 1024;
 
 /// Commands that are carried out together.
 const BATCH_COMMANDS_MAX: usize = 1024;
@@ -39,38 +33,11 @@ const BATCH_COMMANDS_MAX: usize = 1024;
 /// Bytes of arguments that are carried out together, where it is more than one command.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
-/// What one read takes from the socket at most, in bytes.
-const READ_BYTES_MAX: usize = 64 * 1024;
-
-/// A buffer that is larger is given back when it is empty.
-const BUFFER_BYTES_KEPT: usize = 1024;
-
-/// After the last answer, so much of what the client still sends is thrown away before the socket is closed.
-const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
-
-/// For how long that may take.
-const LINGER_MAX: Duration = Duration::from_millis(500);
+/// Places for answers that an idle connection keeps.
+const SLOTS_KEPT: usize = 32;
 
 /// A batch's reads may hold up a network thread for so long before the rest moves off it.
 const INLINE_READS_MAX: Duration = Duration::from_micros(500);
-
-/// Why a connection ends before its client closed it.
-#[derive(Debug, thiserror::Error)]
-enum Hangup {
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error("the client takes no answers")]
-    Stalled,
-    #[error("the process is shutting down")]
-    ShuttingDown,
-    #[error("the client spoke another protocol")]
-    Foreign,
-}
-
-thread_local! {
-    /// What is read goes through here, so that a connection that waits needs no buffer of its own.
-    static SCRATCH: std::cell::RefCell<Box<[u8]>> = std::cell::RefCell::new(vec![0; READ_BYTES_MAX].into());
-}
 
 /// An answer that waits for those before it.
 #[derive(Debug)]
@@ -88,12 +55,10 @@ enum Slot {
 
 /// One connection.
 pub(super) struct Connection {
-    stream: TcpStream,
-    decoder: Decoder,
+    wire: Wire,
     session: Session,
     job: Job,
     slots: VecDeque<Slot>,
-    out: BytesMut,
     batch_commands: usize,
     batch_bytes: usize,
     batch_reading: Duration,
@@ -105,12 +70,10 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(stream: TcpStream, shared: Arc<Shared>, admission: Admission) -> Self {
         Self {
-            stream,
-            decoder: Decoder::new(),
+            wire: Wire::new(stream, Arc::clone(&shared)),
             session: Session::new(shared, Arc::clone(admission.client())),
             job: Job::default(),
             slots: VecDeque::new(),
-            out: BytesMut::new(),
             batch_commands: 0,
             batch_bytes: 0,
             batch_reading: Duration::ZERO,
@@ -122,32 +85,14 @@ impl Connection {
     /// Serves the connection until it ends.
     pub(super) async fn serve(mut self) {
         match self.work().await {
-            Ok(()) if self.closing => self.linger().await,
+            Ok(()) if self.closing => self.wire.linger().await,
             Ok(()) => {}
             Err(hangup) => tracing::debug!(client = self.session.client.id, %hangup, "connection ended"),
         }
     }
 
-    /// Lets the last answer arrive: a socket that is closed with bytes unread is reset, and a reset overtakes what was sent.
-    async fn linger(&mut self) {
-        let unread = async {
-            self.stream.shutdown().await?;
-            let mut left = LINGER_BYTES_MAX;
-            while left > 0 {
-                match self.receive().await? {
-                    0 => break,
-                    received => left = left.saturating_sub(received),
-                }
-                self.decoder = Decoder::new();
-            }
-            io::Result::Ok(())
-        };
-        // Whatever goes wrong, the connection is over.
-        drop(tokio::time::timeout(LINGER_MAX, unread).await);
-    }
-
     async fn work(&mut self) -> Result<(), Hangup> {
-        while !self.closing && !self.session.shared.is_stopping() && self.receive().await? > 0 {
+        while !self.closing && !self.session.shared.is_stopping() && self.wire.receive().await? > 0 {
             self.session.client.busy.store(true, Relaxed);
             self.session.client.touch();
             self.carry_out().await?;
@@ -156,44 +101,19 @@ impl Connection {
         Ok(())
     }
 
-    /// Waits for bytes and takes what is there; 0 at the end of the stream.
-    async fn receive(&mut self) -> io::Result<usize> {
-        let (stream, decoder) = (&mut self.stream, &mut self.decoder);
-        let received = poll_fn(|context| {
-            SCRATCH.with_borrow_mut(|scratch| {
-                let mut buffer = ReadBuf::new(scratch);
-                match Pin::new(&mut *stream).poll_read(context, &mut buffer) {
-                    Poll::Pending => Poll::Pending,
-                    Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                    Poll::Ready(Ok(())) => {
-                        decoder.push(buffer.filled());
-                        Poll::Ready(Ok(buffer.filled().len()))
-                    }
-                }
-            })
-        })
-        .await?;
-        let stats = &self.session.shared.stats;
-        stats.reads.fetch_add(1, Relaxed);
-        stats.input_bytes.fetch_add(u64::try_from(received).unwrap_or(0), Relaxed);
-        Ok(received)
-    }
-
     /// Gives back what an idle connection does not need.
     fn rest(&mut self) {
-        if self.out.is_empty() && self.out.capacity() > BUFFER_BYTES_KEPT {
-            self.out = BytesMut::new();
-        }
-        self.slots.shrink_to(BUFFER_BYTES_KEPT / size_of::<Slot>());
+        self.wire.rest();
+        self.slots.shrink_to(SLOTS_KEPT);
         let client = &self.session.client;
-        client.query_bytes.store(self.decoder.buffered_bytes(), Relaxed);
+        client.query_bytes.store(self.wire.decoder.buffered_bytes(), Relaxed);
         client.busy.store(false, Relaxed);
     }
 
     /// Carries out every complete command that was received, and sends the answers.
     async fn carry_out(&mut self) -> Result<(), Hangup> {
         while !self.closing {
-            match self.decoder.next_command(self.session.trust()) {
+            match self.wire.decoder.next_command(self.session.trust()) {
                 Ok(None) => break,
                 Ok(Some(args)) => {
                     self.batch_commands += 1;
@@ -202,8 +122,8 @@ impl Connection {
                     if self.batch_commands >= BATCH_COMMANDS_MAX || self.batch_bytes >= BATCH_BYTES_MAX {
                         self.settle().await?;
                     }
-                    if self.slots.is_empty() && self.out.len() >= OUTPUT_BYTES_HELD {
-                        self.send().await?;
+                    if self.slots.is_empty() && self.wire.is_full() {
+                        self.wire.send().await?;
                     }
                 }
                 Err(error) => {
@@ -216,7 +136,7 @@ impl Connection {
             }
         }
         self.settle().await?;
-        self.send().await
+        self.wire.send().await
     }
 
     async fn command(&mut self, args: Vec<Bytes>) -> Result<(), Hangup> {
@@ -283,7 +203,7 @@ impl Connection {
             return Ok(());
         }
         self.settle().await?;
-        self.send().await?;
+        self.wire.send().await?;
         shared.pause.wait(writes).await;
         Ok(())
     }
@@ -353,7 +273,7 @@ impl Connection {
                 return Ok(());
             }
             Answer::Later(later) => {
-                self.send().await?;
+                self.wire.send().await?;
                 self.later(later).await?
             }
         };
@@ -394,95 +314,8 @@ impl Connection {
                 return Ok(());
             }
             tokio::time::sleep(left).await;
-            let gone = poll_once(self.stream.ready(Interest::READABLE)).await;
-            if gone.transpose()?.is_some_and(|ready| ready.is_read_closed()) || self.session.shared.is_stopping() {
+            if self.wire.is_closed().await? || self.session.shared.is_stopping() {
                 return Err(Hangup::ShuttingDown);
-            }
-        }
-    }
-
-    /// `EXEC`, where a `MULTI` is open.
-    async fn exec(&mut self, resolved: Resolved) -> Result<(), Hangup> {
-        let queue = self.session.take_queue().unwrap_or_default();
-        let watcher = self.session.take_watcher();
-        if queue.broken {
-            let error = CommandError::fixed("EXECABORT Transaction discarded because of previous errors.");
-            self.reject(Some(resolved.counter), error);
-            return Ok(());
-        }
-        for queued in &queue.commands {
-            self.session.shared.stats.queued(queued.resolved.counter);
-        }
-        let with_session_commands = queue.commands.iter().any(|queued| queued.resolved.entry.session.is_some());
-        if !with_session_commands {
-            let db = self.session.db();
-            let run = |queued: super::state::Queued| {
-                TxnStep::Run(Invocation { spec: queued.resolved.entry.spec, args: queued.args, db })
-            };
-            let steps: Vec<TxnStep> = queue.commands.into_iter().map(run).collect();
-            if steps.is_empty() && watcher.is_none() {
-                self.answer(Reply::Array(Vec::new()));
-                return Ok(());
-            }
-            self.warm(&steps);
-            self.step(resolved.counter, Step::Transaction { steps, watcher });
-            return Ok(());
-        }
-        self.settle().await?;
-        if watcher.as_ref().is_some_and(|watcher| watcher.is_touched()) {
-            self.answer(Reply::NullArray);
-            return Ok(());
-        }
-        let before = self.session.checkpoint();
-        let steps = self.transaction_steps(queue).await;
-        self.warm(&steps);
-        let outcome = self.session.shared.db.submit(Job { steps: vec![Step::Transaction { steps, watcher }] }).await;
-        let Ok(outcome) = outcome else { return Err(self.shut_down().await) };
-        if outcome.receipt.is_some() {
-            self.session.receipt = outcome.receipt;
-        }
-        let reply = outcome.replies.into_iter().next().unwrap_or(Reply::NullArray);
-        if !matches!(reply, Reply::Array(_)) {
-            self.session.restore(before);
-            self.closing = false;
-        }
-        self.session.shared.stats.executed(resolved.counter, Duration::ZERO, &reply);
-        self.answer(reply);
-        Ok(())
-    }
-
-    /// What was queued, its session commands carried out.
-    async fn transaction_steps(&mut self, queue: Queue) -> Vec<TxnStep> {
-        let mut steps = Vec::with_capacity(queue.commands.len());
-        for queued in queue.commands {
-            let entry = queued.resolved.entry;
-            let Some((_, run)) = entry.session else {
-                steps.push(TxnStep::Run(self.invocation(queued.resolved, queued.args)));
-                continue;
-            };
-            steps.push(TxnStep::Ready(match run(&mut self.session, &queued.args) {
-                Err(error) => Reply::Error(error),
-                Ok(Answer::Reply(reply)) => reply,
-                Ok(Answer::Close(reply)) => {
-                    self.closing = true;
-                    reply
-                }
-                // Inside a transaction nothing waits.
-                Ok(Answer::Later(Later::Replicas(_))) => Reply::Int(0),
-                Ok(Answer::Submit(_) | Answer::Later(Later::Save | Later::Digest)) => {
-                    Reply::Error(CommandError::fixed("ERR Command not allowed inside a transaction"))
-                }
-            }));
-        }
-        steps
-    }
-
-    /// Pulls what a transaction's writes will read into the cache.
-    fn warm(&self, steps: &[TxnStep]) {
-        let db = &self.session.shared.db;
-        for step in steps {
-            if let TxnStep::Run(invocation) = step {
-                db.warm(invocation);
             }
         }
     }
@@ -527,7 +360,7 @@ impl Connection {
     }
 
     fn put(&mut self, reply: &Reply) {
-        encode(reply, self.session.protocol(), &mut self.out);
+        self.wire.put(reply, self.session.protocol());
     }
 
     /// Submits the job that was gathered, waits for it, and writes down its answers and those behind them. Ends the batch.
@@ -572,8 +405,8 @@ impl Connection {
                     }
                 }
             }
-            if self.out.len() >= OUTPUT_BYTES_HELD {
-                self.send().await?;
+            if self.wire.is_full() {
+                self.wire.send().await?;
             }
         }
         Ok(())
@@ -587,51 +420,9 @@ impl Connection {
         for _ in 0..waiting {
             self.put(&Reply::Error(error.clone()));
         }
-        match self.send().await {
+        match self.wire.send().await {
             Ok(()) => Hangup::ShuttingDown,
             Err(hangup) => hangup,
         }
     }
-
-    /// Writes the answers that are encoded.
-    async fn send(&mut self) -> Result<(), Hangup> {
-        let stats = &self.session.shared.stats;
-        while !self.out.is_empty() {
-            match self.stream.try_write(&self.out) {
-                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
-                Ok(sent) => {
-                    stats.writes.fetch_add(1, Relaxed);
-                    stats.output_bytes.fetch_add(u64::try_from(sent).unwrap_or(0), Relaxed);
-                    if sent == self.out.len() {
-                        self.out.clear();
-                    } else {
-                        self.out.advance(sent);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    match tokio::time::timeout(self.session.shared.write_stall_max, self.stream.writable()).await {
-                        Ok(writable) => writable?,
-                        Err(_) => return Err(Hangup::Stalled),
-                    }
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        if self.out.capacity() > OUTPUT_BYTES_HELD * 2 {
-            self.out = BytesMut::new();
-        }
-        Ok(())
-    }
-}
-
-/// The future's result, where it has one at once.
-async fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
-    let mut future = std::pin::pin!(future);
-    poll_fn(|context| {
-        Poll::Ready(match future.as_mut().poll(context) {
-            Poll::Ready(value) => Some(value),
-            Poll::Pending => None,
-        })
-    })
-    .await
 }

@@ -7,7 +7,7 @@
 //! Invariants:
 //! * Answers leave in the order of the commands.
 //! * What a connection holds is bounded: one command being received, one batch being carried out, one answer and
-//!   `connection::OUTPUT_BYTES_HELD` being sent. Who does not read is not read from, and in the end disconnected.
+//!   `wire::OUTPUT_BYTES_HELD` being sent. Who does not read is not read from, and in the end disconnected.
 //! * An idle connection holds no buffers.
 
 mod clients;
@@ -21,6 +21,7 @@ mod state;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 pub(crate) use clients::Client;
 pub(crate) use pause::PauseScope;

@@ -1,0 +1,170 @@
+//! A connection's socket with its buffers: what was received and what is to be sent.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWriteExt, Interest, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::shared::Shared;
+use crate::reply::Reply;
+use crate::resp::{Decoder, Protocol, encode};
+
+/// Answers that are held back to be written together, in bytes.
+pub(super) const OUTPUT_BYTES_HELD: usize = 64 * 1024;
+
+/// What one read takes from the socket at most, in bytes.
+const READ_BYTES_MAX: usize = 64 * 1024;
+
+/// A buffer that is larger is given back when it is empty.
+const BUFFER_BYTES_KEPT: usize = 1024;
+
+/// After the last answer, so much of what the client still sends is thrown away before the socket is closed.
+const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// For how long that may take.
+const LINGER_MAX: Duration = Duration::from_millis(500);
+
+/// Why a connection ends before its client closed it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Hangup {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("the client takes no answers")]
+    Stalled,
+    #[error("the process is shutting down")]
+    ShuttingDown,
+    #[error("the client spoke another protocol")]
+    Foreign,
+}
+
+thread_local! {
+    /// What is read goes through here, so that a connection that waits needs no buffer of its own.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES_MAX].into());
+}
+
+/// The socket and its buffers.
+pub(super) struct Wire {
+    stream: TcpStream,
+    pub(super) decoder: Decoder,
+    out: BytesMut,
+    shared: Arc<Shared>,
+}
+
+impl Wire {
+    pub(super) fn new(stream: TcpStream, shared: Arc<Shared>) -> Self {
+        Self { stream, decoder: Decoder::new(), out: BytesMut::new(), shared }
+    }
+
+    /// Waits for bytes and gives the decoder what is there; 0 at the end of the stream.
+    pub(super) async fn receive(&mut self) -> io::Result<usize> {
+        let (stream, decoder) = (&mut self.stream, &mut self.decoder);
+        let received = poll_fn(|context| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                let mut buffer = ReadBuf::new(scratch);
+                match Pin::new(&mut *stream).poll_read(context, &mut buffer) {
+                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                    Poll::Ready(Ok(())) => {
+                        decoder.push(buffer.filled());
+                        Poll::Ready(Ok(buffer.filled().len()))
+                    }
+                }
+            })
+        })
+        .await?;
+        self.shared.stats.reads.fetch_add(1, Relaxed);
+        self.shared.stats.input_bytes.fetch_add(u64::try_from(received).unwrap_or(0), Relaxed);
+        Ok(received)
+    }
+
+    /// Encodes an answer; [`Wire::send`] sends it.
+    pub(super) fn put(&mut self, reply: &Reply, protocol: Protocol) {
+        encode(reply, protocol, &mut self.out);
+    }
+
+    /// Whether so much waits to be sent that nothing more should be gathered.
+    pub(super) fn is_full(&self) -> bool {
+        self.out.len() >= OUTPUT_BYTES_HELD
+    }
+
+    /// Writes the answers that are encoded.
+    pub(super) async fn send(&mut self) -> Result<(), Hangup> {
+        let stats = &self.shared.stats;
+        while !self.out.is_empty() {
+            match self.stream.try_write(&self.out) {
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+                Ok(sent) => {
+                    stats.writes.fetch_add(1, Relaxed);
+                    stats.output_bytes.fetch_add(u64::try_from(sent).unwrap_or(0), Relaxed);
+                    if sent == self.out.len() {
+                        self.out.clear();
+                    } else {
+                        self.out.advance(sent);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    match tokio::time::timeout(self.shared.write_stall_max, self.stream.writable()).await {
+                        Ok(writable) => writable?,
+                        Err(_) => return Err(Hangup::Stalled),
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if self.out.capacity() > OUTPUT_BYTES_HELD * 2 {
+            self.out = BytesMut::new();
+        }
+        Ok(())
+    }
+
+    /// Gives back what an idle connection does not need.
+    pub(super) fn rest(&mut self) {
+        if self.out.is_empty() && self.out.capacity() > BUFFER_BYTES_KEPT {
+            self.out = BytesMut::new();
+        }
+    }
+
+    /// Whether the client has closed its side, as far as is known now.
+    pub(super) async fn is_closed(&self) -> io::Result<bool> {
+        let ready = poll_once(self.stream.ready(Interest::READABLE)).await;
+        Ok(ready.transpose()?.is_some_and(|ready| ready.is_read_closed()))
+    }
+
+    /// Lets the last answer arrive: a socket that is closed with bytes unread is reset, and a reset overtakes what was sent.
+    pub(super) async fn linger(&mut self) {
+        let unread = async {
+            self.stream.shutdown().await?;
+            let mut left = LINGER_BYTES_MAX;
+            while left > 0 {
+                match self.receive().await? {
+                    0 => break,
+                    received => left = left.saturating_sub(received),
+                }
+                self.decoder = Decoder::new();
+            }
+            io::Result::Ok(())
+        };
+        // Whatever goes wrong, the connection is over.
+        drop(tokio::time::timeout(LINGER_MAX, unread).await);
+    }
+}
+
+/// The future's result, where it has one at once.
+async fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    poll_fn(|context| {
+        Poll::Ready(match future.as_mut().poll(context) {
+            Poll::Ready(value) => Some(value),
+            Poll::Pending => None,
+        })
+    })
+    .await
+}
