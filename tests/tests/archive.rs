@@ -346,3 +346,35 @@ fn an_empty_directory_is_not_taken_for_the_archive_of_before() {
     let report = scene.restore("into", &["--json"]).expect_code(0).json();
     assert_eq!(report["digest"].as_str(), Some(state.sha256.as_str()), "{report}");
 }
+
+#[test]
+fn no_snapshot_is_made_of_a_damaged_engine_and_the_archive_stays_whole() {
+    let scene = Scene::new();
+    let node = scene.start("node");
+    let mut client = node.client();
+    for index in 0..200 {
+        client.expect(&["SET", &format!("key:{index}"), &"x".repeat(1000)]);
+    }
+    let _ = reddb(&["backup", "--admin", &node.admin_url()]).expect_code(0);
+    assert_eq!(node.stop().code(), Some(0));
+    let tables = std::fs::read_dir(scene.path("node").join("engine/tables")).unwrap();
+    let size = |path: &PathBuf| path.metadata().unwrap().len();
+    let largest = tables.map(|entry| entry.unwrap().path()).max_by_key(size).unwrap();
+    let mut bytes = std::fs::read(&largest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&largest, bytes).unwrap();
+
+    let node = scene.start("node");
+    let mut client = node.client();
+    client.expect(&["SET", "after", "1"]);
+    let backup = reddb(&["backup", "--admin", &node.admin_url()]);
+    assert_ne!(backup.code, 0, "{}", backup.stdout);
+    assert!(backup.stderr.contains(largest.to_str().unwrap()), "{}", backup.stderr);
+    wait_until_archived(&node);
+    let lsn = receipt(&mut client).lsn;
+    drop(node);
+    let _ = scene.verify().expect_code(0);
+    let report = scene.restore("into", &["--json"]).expect_code(0).json();
+    assert_eq!(report["mark"]["lsn"].as_u64(), Some(lsn), "{report}");
+}

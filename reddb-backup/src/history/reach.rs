@@ -39,7 +39,7 @@ impl History {
     /// The snapshots that a restore on `timeline` may start from, in LSN order: those on its path, at or before the forks,
     /// whose chain is the log's where sidecars can tell.
     #[must_use]
-    pub(crate) fn usable_snapshots(&self, timeline: TimelineId) -> Vec<&Snapshot> {
+    pub fn usable_snapshots(&self, timeline: TimelineId) -> Vec<&Snapshot> {
         let path = self.tree().path(timeline);
         let on_path = path
             .iter()

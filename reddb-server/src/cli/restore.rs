@@ -43,6 +43,9 @@ pub(crate) async fn run(args: RestoreArgs) -> Result<Exit, CliError> {
     let contents = read(&store, missing, &watcher).await.map_err(|error| history_error(&error))?;
     let history = History::conclude(contents);
     let plan = plan(&history, &request).map_err(|error| plan_error(&error, &history))?;
+    let earlier = history.usable_snapshots(plan.timeline);
+    let earlier = earlier.iter().rev().find(|snapshot| snapshot.lsn < plan.snapshot.lsn);
+    let earlier = earlier.map(|snapshot| (snapshot.id, snapshot.lsn));
     drop((history, watcher));
     if args.dry_run {
         let options = RestoreOptions::new(args.into.clone());
@@ -57,7 +60,12 @@ pub(crate) async fn run(args: RestoreArgs) -> Result<Exit, CliError> {
     if !args.output.json {
         output::print(&format!("{plan}\n"))?;
     }
-    let outcome = carry_out(&store, plan, &args, missing).await?;
+    let outcome = carry_out(&store, plan, &args, missing).await.map_err(|error| match (error.exit(), earlier) {
+        (Exit::Integrity | Exit::Critical, Some((id, lsn))) => {
+            error.hint(format!("an earlier snapshot may serve, with more of the log: --snapshot {id} (LSN {lsn})"))
+        }
+        _ => error,
+    })?;
     if args.output.json {
         output::print_json(&outcome)?;
     } else {

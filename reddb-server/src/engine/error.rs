@@ -100,7 +100,7 @@ pub enum EngineError {
         source: io::Error,
     },
     /// The tree's files cannot be read.
-    #[error("{path}: {detail}; the engine must be built again")]
+    #[error("{path}: {detail}; this engine is damaged: restore from the archive into a new directory")]
     Corrupt {
         /// The engine's directory, or the file in it.
         path: PathBuf,
@@ -160,7 +160,8 @@ impl fmt::Display for EngineFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the engine's thread {} failed: {}; the log has every acknowledged write: restart the server to replay it",
+            "the engine's thread {} failed: {}; what was acknowledged is in the log and the archive: restart the server, \
+             and where this comes again restore from the archive into a new directory",
             self.thread, self.detail
         )
     }

@@ -83,7 +83,7 @@ fn a_missing_current_is_not_taken_for_an_empty_engine() {
     fs::remove_file(rig.path().join("current")).unwrap();
     let error = LsmEngine::open(&rig.path(), tiny(), origin()).unwrap_err();
     assert!(matches!(error, EngineError::Corrupt { .. }), "{error}");
-    assert!(error.to_string().contains("built again"), "{error}");
+    assert!(error.to_string().contains("restore from the archive"), "{error}");
 }
 
 #[test]
