@@ -403,6 +403,11 @@ impl Core {
         self.garbage
     }
 
+    /// Whether writes are refused for want of space.
+    pub(super) fn disk_is_full(&self) -> bool {
+        self.gate.holds(Condition::DiskFull)
+    }
+
     /// No expiry hint that is applied is due before this, on the expiry clock.
     pub(super) fn expects_expiry_at(&mut self, expiry_due_ms: u64) {
         self.expiry_due_ms = expiry_due_ms;

@@ -103,7 +103,7 @@ pub(super) fn expire_step(core: &mut Core, now: Now, expiry_now_ms: u64) -> Resu
 
 /// Reclaims some garbage. The batch must be committed.
 pub(super) fn reclaim_step(core: &mut Core) -> Result<UpkeepDone, UpkeepError> {
-    if !core.may_have_garbage() {
+    if !core.may_have_garbage() || core.disk_is_full() {
         return Ok(UpkeepDone::default());
     }
     let from = Bytes::copy_from_slice(&[GARBAGE_PREFIX]);

@@ -129,18 +129,18 @@ impl Worker {
     }
 
     fn watch_disk(&self) {
-        let Duties { dir, gate, pool, disk_reserve_bytes, .. } = &self.duties;
-        // The committer says so too, where a segment does not fit; with a small reserve that would go on and off.
+        let Duties { dir, gate, pool, engine, disk_reserve_bytes, .. } = &self.duties;
+        let engine_bytes = engine.space_wanted_bytes();
         let refused = gate.holds(Condition::DiskFull);
-        let wanted = if refused { pool.segment_bytes().max(*disk_reserve_bytes) } else { *disk_reserve_bytes };
+        let wanted = wanted_bytes(*disk_reserve_bytes, engine_bytes, refused.then(|| pool.segment_bytes()));
         match free_bytes(dir) {
             Ok(free) if free >= wanted => gate.clear(Condition::DiskFull),
             Ok(_) if refused => {}
             Ok(free) => {
                 gate.set(Condition::DiskFull, || {
                     format!(
-                        "the disk of {} has {free} bytes free, {disk_reserve_bytes} are kept in reserve (--disk-reserve): \
-                         free some space, writes then go on by themselves",
+                        "the disk of {} has {free} bytes free, {disk_reserve_bytes} are kept in reserve (--disk-reserve) and the \
+                         engine needs {engine_bytes}: free some space, writes then go on by themselves",
                         dir.display()
                     )
                 });
@@ -205,6 +205,12 @@ pub(super) fn write_marks(
     if state == *control.state() { Ok(()) } else { control.write(&state) }
 }
 
+/// The free bytes below which writes are refused. Where they are refused already, a log segment must fit too: the committer
+/// refuses where it does not, and with a small reserve that would go on and off.
+fn wanted_bytes(reserve_bytes: u64, engine_bytes: u64, refused_segment_bytes: Option<u64>) -> u64 {
+    reserve_bytes.max(engine_bytes).max(refused_segment_bytes.unwrap_or(0))
+}
+
 /// The size of a directory's file system, in bytes.
 pub(super) fn disk_bytes(dir: &std::path::Path) -> std::io::Result<u64> {
     let stat = rustix::fs::statvfs(dir)?;
@@ -215,4 +221,17 @@ pub(super) fn disk_bytes(dir: &std::path::Path) -> std::io::Result<u64> {
 pub(super) fn free_bytes(dir: &std::path::Path) -> std::io::Result<u64> {
     let stat = rustix::fs::statvfs(dir)?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_need_decides_when_writes_are_refused() {
+        assert_eq!(wanted_bytes(256, 20, None), 256);
+        assert_eq!(wanted_bytes(0, 20, None), 20);
+        assert_eq!(wanted_bytes(0, 20, Some(32)), 32);
+        assert_eq!(wanted_bytes(256, 300, Some(32)), 300);
+    }
 }

@@ -7,7 +7,8 @@
 //! * `applied` is published after a record's writes are in the tree and in the cache of hot values.
 //!
 //! Memory is bounded because a full memtable is sealed only while few wait to be flushed and level 0 has few runs
-//! ([`Writer::may_seal`]); the thread that applies waits for that.
+//! ([`Writer::may_seal`]); the thread that applies waits for that. It does not wait for space on the disk, see [`super::space`]:
+//! what comes in until the write gate has closed is held in memory.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -27,6 +28,7 @@ use super::lsm::{CompactionStep, FlushGuard, LsmTree};
 use super::mark::{self, MARK_KEY};
 use super::recent::Recent;
 use super::snapshots::{Registration, Snapshots};
+use super::space::{Need, Space, WithoutSpace};
 use super::writer::Writer;
 use super::writes::{check_key, check_writes};
 use super::{
@@ -34,13 +36,8 @@ use super::{
     RangeDeletion, ranges, seqno,
 };
 
-/// Space that a flush leaves on the disk.
-const DISK_RESERVE_BYTES: u64 = 16 * 1024 * 1024;
 /// How long a waiting writer sleeps before it looks again, in case a wake-up came from elsewhere.
 const ROOM_POLL: Duration = Duration::from_millis(100);
-
-/// Says how many bytes are free where a path is.
-pub(super) type SpaceProbe = Box<dyn Fn(&Path) -> Result<u64, EngineError> + Send + Sync>;
 
 /// Told once, when the background fails.
 pub(crate) type FaultHook = Box<dyn Fn(&EngineFault) + Send + Sync>;
@@ -63,8 +60,7 @@ pub(super) struct Core {
     /// After a panic the tree's locks may be poisoned.
     reads_refused: AtomicBool,
     on_fault: FaultHook,
-    free_bytes: SpaceProbe,
-    out_of_space: AtomicBool,
+    space: Space,
     flushes: AtomicU64,
     compactions: AtomicU64,
     stall_ns: AtomicU64,
@@ -78,7 +74,7 @@ impl Core {
         origin: Chain,
         signals: Signals,
         on_fault: FaultHook,
-        free_bytes: SpaceProbe,
+        space: Space,
     ) -> Result<Self, EngineError> {
         let tree = LsmTree::open(dir, &budget)?;
         let mark = match tree.get(MARK_KEY, seqno::read_below(ENGINE_LSN_MAX))? {
@@ -113,8 +109,7 @@ impl Core {
             fault: OnceLock::new(),
             reads_refused: AtomicBool::new(false),
             on_fault,
-            free_bytes,
-            out_of_space: AtomicBool::new(false),
+            space,
             flushes: AtomicU64::new(0),
             compactions: AtomicU64::new(0),
             stall_ns: AtomicU64::new(0),
@@ -204,11 +199,11 @@ impl Core {
     // ---- writing ----
 
     pub(super) fn apply(&self, mark: AppliedMark, writes: &[EngineWrite]) -> Result<(), EngineError> {
-        self.take(mark, writes, |_| true)
+        self.take(mark, writes, WithoutSpace::GoOn, |_| true)
     }
 
     pub(super) fn load(&self, mark: AppliedMark, writes: &[EngineWrite]) -> Result<(), EngineError> {
-        self.take(mark, writes, |hot| !hot.is_idle())
+        self.take(mark, writes, WithoutSpace::GiveUp, |hot| !hot.is_idle())
     }
 
     /// `publishes` says, after the keys are stamped, whether the cache is told.
@@ -216,12 +211,13 @@ impl Core {
         &self,
         mark: AppliedMark,
         writes: &[EngineWrite],
+        without_space: WithoutSpace,
         publishes: impl FnOnce(&HotCache) -> bool,
     ) -> Result<(), EngineError> {
         check_writes(writes)?;
         let mut writer = self.writer.lock();
         self.check_mark(&writer, mark)?;
-        self.make_room(&mut writer)?;
+        self.make_room(&mut writer, without_space)?;
         self.hot.begin(mark.lsn, writes.iter().map(|write| write.key().as_ref()));
         let publish = publishes(&self.hot).then_some(&self.hot);
         let bytes = writer.insert(&self.tree, publish, mark, writes);
@@ -265,8 +261,8 @@ impl Core {
         self.stall_ns.fetch_add(u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Waits until the active memtable is not full.
-    fn make_room(&self, writer: &mut MutexGuard<'_, Writer>) -> Result<(), EngineError> {
+    /// Waits until the active memtable is not full, but not for space on the disk.
+    fn make_room(&self, writer: &mut MutexGuard<'_, Writer>, without_space: WithoutSpace) -> Result<(), EngineError> {
         let mut waiting_since = None;
         let result = loop {
             if let Err(error) = self.check_writable(writer) {
@@ -275,6 +271,12 @@ impl Core {
             self.seal_if_full(writer);
             if writer.active_bytes() < self.budget.memtable_bytes {
                 break Ok(());
+            }
+            if self.space.lacks_bytes(writer.l0_runs) > 0 {
+                break match without_space {
+                    WithoutSpace::GoOn => Ok(()),
+                    WithoutSpace::GiveUp => Err(self.space.refusal(self.tree.dir(), writer.l0_runs)),
+                };
             }
             waiting_since.get_or_insert_with(Instant::now);
             self.room.wait_for(writer, ROOM_POLL);
@@ -304,7 +306,7 @@ impl Core {
         let next = entries.next().transpose()?;
         drop((entries, at));
         let mut writer = self.writer.lock();
-        self.make_room(&mut writer)?;
+        self.make_room(&mut writer, WithoutSpace::GiveUp)?;
         for key in &keys {
             writer.bury(key);
             self.hot.forget(key);
@@ -332,13 +334,9 @@ impl Core {
         }
     }
 
-    fn check_space(&self, needed_bytes: u64) -> Result<(), EngineError> {
-        let free_bytes = (self.free_bytes)(self.tree.dir())?;
-        let needed_bytes = needed_bytes.saturating_add(DISK_RESERVE_BYTES);
-        if free_bytes < needed_bytes {
-            return Err(EngineError::OutOfSpace { path: self.tree.dir().to_owned(), needed_bytes, free_bytes });
-        }
-        Ok(())
+    pub(super) fn space_wanted_bytes(&self) -> u64 {
+        let writer = self.writer.lock();
+        self.space.wanted_bytes(writer.active_bytes() + writer.sealed_bytes(), writer.l0_runs)
     }
 
     /// Flushes the sealed memtables, and returns the record at which what is in tables then ends.
@@ -351,7 +349,7 @@ impl Core {
             writer.sealed_bytes()
         };
         self.check_sequence()?;
-        self.check_space(bytes)?;
+        self.space.check(self.tree.dir(), bytes)?;
         let watermark = self.watermark();
         self.tree.flush(guard, watermark).map_err(|error| self.fail_unless_space(error))?;
         let l0_runs = self.tree.l0_runs();
@@ -373,8 +371,11 @@ impl Core {
     pub(super) fn flush_in_background(&self) -> Result<(), EngineError> {
         let guard = self.tree.lock_flush();
         let result = self.flush_sealed(&guard).map(|_| ());
-        let out_of_space = result.as_ref().is_err_and(EngineError::is_out_of_space);
-        self.out_of_space.store(out_of_space, Ordering::Relaxed);
+        self.space.note(Need::Flush, &result);
+        if result.is_err() {
+            // Who waits for room finds out that there will be none for now.
+            self.room.notify_all();
+        }
         result
     }
 
@@ -419,8 +420,10 @@ impl Core {
     /// One step of the compaction thread's work.
     pub(super) fn compact_in_background(&self) -> Result<CompactionStep, EngineError> {
         self.check_sequence()?;
-        self.check_space(self.tree.compaction_bytes())?;
-        let step = self.tree.compact(self.watermark())?;
+        let fits = self.space.check(self.tree.dir(), self.tree.compaction_bytes());
+        let step = fits.and_then(|()| self.tree.compact(self.watermark()));
+        self.space.note(Need::Compaction, &step);
+        let step = step?;
         if step == CompactionStep::Progress {
             self.compactions.fetch_add(1, Ordering::Relaxed);
             self.forget_states()?;
@@ -490,7 +493,7 @@ impl Core {
         stats.flushes = self.flushes.load(Ordering::Relaxed);
         stats.compactions = self.compactions.load(Ordering::Relaxed);
         stats.stall = Duration::from_nanos(self.stall_ns.load(Ordering::Relaxed));
-        stats.out_of_space = self.out_of_space.load(Ordering::Relaxed);
+        stats.out_of_space = self.space.flush_waits();
         stats
     }
 }

@@ -73,8 +73,8 @@ pub enum EngineError {
     /// The engine was closed.
     #[error("the engine is closed")]
     Closed,
-    /// The disk has no room for a flush.
-    #[error("{path}: no space for a flush: {needed_bytes} bytes are needed, {free_bytes} are free; free some space")]
+    /// The disk has no room for a flush or a compaction, with a reserve.
+    #[error("{path}: no space: {needed_bytes} bytes are needed, {free_bytes} are free; free some space")]
     OutOfSpace {
         /// The engine's directory.
         path: PathBuf,

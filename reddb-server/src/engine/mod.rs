@@ -24,6 +24,7 @@ mod ranges;
 mod recent;
 mod seqno;
 mod snapshots;
+mod space;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -97,7 +98,8 @@ pub(crate) trait Engine: Send + Sync + 'static {
 
     /// Applies the writes of one or several records, which become visible together; `mark` is the last one's. Called by one
     /// thread at a time, with increasing LSNs. Where a key is written twice, the last write wins. The keys and values are kept
-    /// as they are, so they should not be parts of larger buffers. Waits while the background is too far behind.
+    /// as they are, so they should not be parts of larger buffers. Waits while the background is too far behind, but not while it
+    /// lacks space: until the caller heeds [`Engine::space_wanted_bytes`], what is applied is then held in memory.
     ///
     /// # Errors
     ///
@@ -109,7 +111,7 @@ pub(crate) trait Engine: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// As [`Engine::apply`].
+    /// As [`Engine::apply`], and [`EngineError::OutOfSpace`] where a full memtable cannot be flushed.
     fn load(&self, mark: AppliedMark, writes: &[EngineWrite]) -> Result<(), EngineError>;
 
     /// The last record applied.
@@ -139,8 +141,12 @@ pub(crate) trait Engine: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Errors of the disk, or [`EngineError::Faulted`].
+    /// Errors of the disk, [`EngineError::OutOfSpace`] as [`Engine::load`], or [`EngineError::Faulted`].
     fn delete_range_step(&self, range: KeyRange<'_>, entries_max: usize) -> Result<RangeDeletion, EngineError>;
+
+    /// The free bytes of the disk below which no more should be applied, because what is in memory could not be flushed, or
+    /// because the background lacks them already.
+    fn space_wanted_bytes(&self) -> u64;
 
     /// Sizes and counts, for metrics.
     fn stats(&self) -> EngineStats;

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use reddb_file::{Chain, Lsn};
 
 use super::background::{Background, Signals};
-use super::core::{Core, FaultHook, SpaceProbe};
+use super::core::{Core, FaultHook};
 use super::files::free_bytes;
+use super::space::{Space, SpaceProbe};
 use super::{
     AppliedMark, Checkpoint, Engine, EngineConfig, EngineError, EngineIter, EngineStats, EngineWrite, KeyRange,
     RangeDeletion, Snapshot,
@@ -57,10 +58,10 @@ impl LsmEngine {
         config: EngineConfig,
         origin: Chain,
         on_fault: FaultHook,
-        space: SpaceProbe,
+        probe: SpaceProbe,
     ) -> Result<Self, EngineError> {
         let (signals, inboxes) = Signals::new();
-        let core = Arc::new(Core::open(dir, config.budget(), origin, signals, on_fault, space)?);
+        let core = Arc::new(Core::open(dir, config.budget(), origin, signals, on_fault, Space::new(probe))?);
         let background = Background::start(&core, inboxes)?;
         Ok(Self { core, background })
     }
@@ -105,6 +106,10 @@ impl Engine for LsmEngine {
 
     fn delete_range_step(&self, range: KeyRange<'_>, entries_max: usize) -> Result<RangeDeletion, EngineError> {
         self.core.delete_range_step(range, entries_max)
+    }
+
+    fn space_wanted_bytes(&self) -> u64 {
+        self.core.space_wanted_bytes()
     }
 
     fn stats(&self) -> EngineStats {

@@ -3,7 +3,6 @@
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::thread;
 
 use super::*;
 use crate::engine::{EngineError, EngineFault};
@@ -177,7 +176,7 @@ fn a_failing_disk_is_a_fault_that_is_told_once_and_stops_writes_but_not_reads() 
 }
 
 #[test]
-fn a_full_disk_holds_writes_up_until_there_is_space_and_is_no_fault() {
+fn on_a_full_disk_records_go_into_memory_and_replay_and_reclaiming_give_up() {
     let dir = tempfile::tempdir().unwrap();
     let free = Arc::new(AtomicU64::new(1 << 40));
     let probed = Arc::clone(&free);
@@ -185,29 +184,28 @@ fn a_full_disk_holds_writes_up_until_there_is_space_and_is_no_fault() {
     let engine = LsmEngine::open_on(&dir.path().join("engine"), tiny(), origin(), Box::new(|_| {}), space).unwrap();
     engine.apply(mark(1), &[put("a", "1")]).unwrap();
     assert_eq!(engine.flush().unwrap(), mark(1));
+    let idle_bytes = engine.space_wanted_bytes();
     free.store(1 << 20, Ordering::SeqCst);
     engine.apply(mark(2), &[put("a", "2")]).unwrap();
     let error = engine.flush().unwrap_err();
     assert!(matches!(error, EngineError::OutOfSpace { free_bytes: 1_048_576, .. }), "{error}");
     assert!(engine.checkpoint(&dir.path().join("checkpoint")).unwrap_err().is_out_of_space());
-    thread::scope(|scope| {
-        let writer = scope.spawn(|| {
-            let mut dice = Dice(43);
-            for number in 3..=5_000 {
-                engine.apply(mark(number), &[put("b", dice.bytes(1000))]).unwrap();
-            }
-        });
-        eventually("a held-up writer", || engine.stats().out_of_space);
-        let stats = engine.stats();
-        assert!(stats.memtable_bytes < 2 << 20, "{stats:?}");
-        assert_eq!(engine.get_newest(b"a").unwrap().1, Some("2".into()));
-        assert_eq!(engine.flushed(), mark(1));
-        assert!(!writer.is_finished());
-        free.store(1 << 40, Ordering::SeqCst);
-        writer.join().unwrap();
-    });
-    assert_eq!(engine.close().unwrap(), mark(5_000));
-    assert!(!engine.stats().out_of_space);
+    let mut dice = Dice(43);
+    for number in 3..=5_000 {
+        engine.apply(mark(number), &[put("b", dice.bytes(1000))]).unwrap();
+    }
+    let stats = engine.stats();
+    assert!(stats.out_of_space && stats.memtable_bytes > 4 << 20, "{stats:?}");
+    assert!(engine.space_wanted_bytes() >= idle_bytes + stats.memtable_bytes);
+    assert_eq!(engine.get_newest(b"a").unwrap().1, Some("2".into()));
+    assert_eq!(engine.flushed(), mark(1));
+    assert!(engine.load(mark(5_001), &[put("c", "1")]).unwrap_err().is_out_of_space());
+    assert!(engine.delete_range_step(EVERYTHING, 1).unwrap_err().is_out_of_space());
+    assert_eq!(engine.applied(), mark(5_000));
+    free.store(1 << 40, Ordering::SeqCst);
+    eventually("a flush of what waited", || !engine.stats().out_of_space);
+    engine.load(mark(5_001), &[put("c", "1")]).unwrap();
+    assert_eq!(engine.close().unwrap(), mark(5_001));
 }
 
 #[test]
