@@ -56,10 +56,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run_command(command: Command) -> Result<Exit, CliError> {
     let password = password_from_environment()?;
-    // A submitter may wait for a sync in its own thread: another must go on with what comes from the network.
-    let threads = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
         .enable_all()
         .build()
         .map_err(|error| CliError::critical(format!("no threads to run on: {error}")))?;

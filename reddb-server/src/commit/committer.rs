@@ -1,19 +1,15 @@
-//! Who commits: whoever finds the core free. It gathers what is asked, has the core execute it, commits once, answers
-//! everyone.
+//! The committer's thread: gathers what is asked, has the core execute it, commits once, answers everyone.
 //!
-//! A job's submitter that finds the core free leads one round itself, so that a lone client waits for no other thread. What
-//! was asked meanwhile is left to the committer's own thread, which goes on while there is anything: while a sync runs, the
-//! next batch gathers in the queue, so batches grow with the load by themselves.
-//!
-//! Nothing is forgotten: a message is queued before its sender tries to lead, and whoever has led looks at the queue after
-//! letting go of the core.
+//! One loop that gathers everything, syncs and answers: while a sync runs, the next batch gathers in the channel, so
+//! batches grow with the load by themselves.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use parking_lot::Mutex;
 use reddb_file::{Epoch, Lsn, TimedMark, TimelineId};
 use tokio::sync::oneshot;
 
@@ -101,32 +97,11 @@ impl Published {
     }
 }
 
-/// What was asked and nobody has taken yet. Bounded by who asks: a connection has one job under way, everybody else one
-/// question.
-#[derive(Default)]
-struct Queue {
-    messages: Vec<Message>,
-    /// Nobody will answer any more: whoever asks learns that from a channel that is closed at once.
-    closed: bool,
-    /// The committer's thread is to look.
-    called: bool,
-}
-
-struct Shared {
-    queue: Mutex<Queue>,
-    /// The committer's thread waits here.
-    call: Condvar,
-    /// Whoever holds it leads. Absent after it stopped, or while it is in a leader's hands.
-    leader: Mutex<Option<Worker>>,
-    gate: Arc<WriteGate>,
-}
-
-/// The committer.
+/// A handle to the committer's thread.
 pub(crate) struct Committer {
-    shared: Arc<Shared>,
+    sender: Sender<Message>,
     published: Arc<Published>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-    end: Arc<Mutex<Option<TimedMark>>>,
+    thread: Mutex<Option<JoinHandle<TimedMark>>>,
 }
 
 impl Committer {
@@ -143,6 +118,9 @@ impl Committer {
         env: Arc<Env>,
         clock: Arc<dyn Clock>,
     ) -> std::io::Result<Self> {
+        // Bounded by who asks: a connection has one job under way, everybody else one question. This kind of channel lets go
+        // of what waits when the thread ends, so that whoever asked learns that there will be no answer.
+        let (sender, receiver) = unbounded();
         let published = Arc::new(Published {
             timeline,
             durable: Mutex::new(core.durable()),
@@ -151,30 +129,21 @@ impl Committer {
             syncs: AtomicU64::new(0),
             expired_keys: AtomicU64::new(0),
         });
-        let end = Arc::default();
-        let worker = Worker {
-            core,
-            published: Arc::clone(&published),
-            gate: Arc::clone(&gate),
-            env,
-            clock: Arc::clone(&clock),
-            waiting: Vec::new(),
-            end: Arc::clone(&end),
-        };
-        let shared =
-            Arc::new(Shared { queue: Mutex::default(), call: Condvar::new(), leader: Mutex::new(Some(worker)), gate });
-        let leading = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("reddb-commit".to_owned())
-            .spawn(move || leading.lead_in_background(clock.as_ref()))?;
-        Ok(Self { shared, published, thread: Mutex::new(Some(thread)), end })
+        let worker = Worker { core, receiver, published: Arc::clone(&published), gate: Arc::clone(&gate), env, clock };
+        let thread = std::thread::Builder::new().name("reddb-commit".to_owned()).spawn(move || {
+            // A panic here is a poisoned process, not a silent absence.
+            let guard = PoisonOnPanic(gate);
+            let end = worker.run();
+            drop(guard);
+            end
+        })?;
+        Ok(Self { sender, published, thread: Mutex::new(Some(thread)) })
     }
 
     pub(crate) fn published(&self) -> &Arc<Published> {
         &self.published
     }
 
-    /// May carry the job out before it returns, which takes as long as a sync.
     pub(crate) fn submit(&self, job: Job) -> oneshot::Receiver<JobOutcome> {
         self.ask(|reply| Message::Run(job, reply))
     }
@@ -192,113 +161,32 @@ impl Committer {
     }
 
     pub(crate) fn prune(&self, up_to: Lsn) {
-        self.shared.tell(Message::Prune(up_to));
+        // Where the thread has stopped there is nothing left to prune.
+        drop(self.sender.send(Message::Prune(up_to)));
     }
 
-    /// Commits what was submitted before, and ends the thread. Gives the end of the log; `None` where the committer had
+    /// Commits what was submitted before, and ends the thread. Gives the end of the log; `None` where the thread had
     /// panicked or was stopped before.
     pub(crate) fn stop(&self) -> Option<TimedMark> {
-        self.shared.tell(Message::Stop);
+        drop(self.sender.send(Message::Stop));
         let thread = self.thread.lock().take()?;
-        thread.join().ok()?;
-        self.end.lock().take()
+        thread.join().ok()
     }
 
-    /// The receiver gives an error where the committer has stopped.
+    /// The receiver gives an error where the thread has stopped.
     fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> oneshot::Receiver<T> {
         let (reply, answer) = oneshot::channel();
-        self.shared.tell(message(reply));
+        drop(self.sender.send(message(reply)));
         answer
     }
 }
 
-impl Shared {
-    fn tell(&self, message: Message) {
-        {
-            let mut queue = self.queue.lock();
-            if queue.closed {
-                return;
-            }
-            queue.messages.push(message);
-        }
-        // Where another leads, it or the thread that it calls sees the message.
-        if let Some(mut leader) = self.leader.try_lock() {
-            self.round(&mut leader, |_| {});
-            drop(leader);
-            self.call_for_the_rest();
-        }
-    }
+struct PoisonOnPanic(Arc<WriteGate>);
 
-    /// Has the committer's thread go on where something was asked during a round.
-    fn call_for_the_rest(&self) {
-        let mut queue = self.queue.lock();
-        if !queue.messages.is_empty() && !queue.called {
-            queue.called = true;
-            self.call.notify_one();
-        }
-    }
-
-    /// The committer's thread: what submitters leave, and upkeep.
-    fn lead_in_background(&self, clock: &dyn Clock) {
-        let mut upkeep_at = clock.elapsed() + UPKEEP_INTERVAL;
-        loop {
-            let pause = upkeep_at.saturating_sub(clock.elapsed());
-            {
-                let mut queue = self.queue.lock();
-                if !queue.closed && !queue.called && queue.messages.is_empty() {
-                    self.call.wait_for(&mut queue, pause);
-                }
-                if queue.closed {
-                    return;
-                }
-                queue.called = false;
-            }
-            let mut upkeep = None;
-            let mut leader = self.leader.lock();
-            self.round(&mut leader, |worker| {
-                if clock.elapsed() >= upkeep_at {
-                    upkeep = Some(worker.upkeep());
-                }
-            });
-            drop(leader);
-            if let Some(more) = upkeep {
-                let at_once = more && self.queue.lock().messages.is_empty();
-                upkeep_at = clock.elapsed() + if at_once { Duration::ZERO } else { UPKEEP_INTERVAL };
-            }
-        }
-    }
-
-    /// One round, and `then` something where there is more to go on with. Ends everything where a stop was asked, or where
-    /// the round panics: then the worker is gone, with whatever waits in it.
-    fn round(&self, leader: &mut Option<Worker>, then: impl FnOnce(&mut Worker)) {
-        let guard = EndOnPanic(self);
-        let Some(mut worker) = leader.take() else { return };
-        if worker.round(&self.queue) {
-            *worker.end.lock() = Some(worker.core.durable());
-            self.close();
-        } else {
-            then(&mut worker);
-            *leader = Some(worker);
-        }
-        drop(guard);
-    }
-
-    fn close(&self) {
-        let mut queue = self.queue.lock();
-        queue.closed = true;
-        queue.messages.clear();
-        self.call.notify_one();
-    }
-}
-
-/// A panic is a poisoned process, not a silent absence.
-struct EndOnPanic<'a>(&'a Shared);
-
-impl Drop for EndOnPanic<'_> {
+impl Drop for PoisonOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.gate.set(Condition::Poisoned, || "the committer stopped on an internal error; restart".to_owned());
-            self.0.close();
+            self.0.set(Condition::Poisoned, || "the committer stopped on an internal error; restart".to_owned());
         }
     }
 }
@@ -311,42 +199,44 @@ enum Waiting {
 
 struct Worker {
     core: Core,
+    receiver: Receiver<Message>,
     published: Arc<Published>,
     gate: Arc<WriteGate>,
     env: Arc<Env>,
     clock: Arc<dyn Clock>,
-    waiting: Vec<Waiting>,
-    end: Arc<Mutex<Option<TimedMark>>>,
 }
 
 impl Worker {
-    /// Carries out what is queued, and what is queued meanwhile, with one sync. Says whether the committer is to stop.
-    fn round(&mut self, queue: &Mutex<Queue>) -> bool {
-        let (mut stop, mut count) = (false, 0);
-        let mut waiting = std::mem::take(&mut self.waiting);
-        while !stop && count < BATCH_MESSAGES_MAX && !self.core.is_full() {
-            let messages = std::mem::take(&mut queue.lock().messages);
-            if messages.is_empty() {
-                break;
-            }
-            for message in messages {
-                if self.core.is_full() {
-                    let committed = self.core.commit();
-                    self.answer(&mut waiting, committed);
-                }
+    fn run(mut self) -> TimedMark {
+        let mut waiting = Vec::new();
+        let mut upkeep_at = self.clock.elapsed() + UPKEEP_INTERVAL;
+        loop {
+            let first = match self.receiver.recv_timeout(upkeep_at.saturating_sub(self.clock.elapsed())) {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            let mut stop = false;
+            let mut next = first;
+            let mut count = 0;
+            while let Some(message) = next {
                 count += 1;
                 stop = self.take(message, &mut waiting);
-                if stop {
-                    break;
-                }
+                let enough = stop || count >= BATCH_MESSAGES_MAX || self.core.is_full();
+                next = if enough { None } else { self.receiver.try_recv().ok() };
+            }
+            let committed = self.core.commit();
+            self.answer(&mut waiting, committed);
+            if stop {
+                break;
+            }
+            if self.clock.elapsed() >= upkeep_at {
+                let more = self.upkeep();
+                let pause = if more && self.receiver.is_empty() { Duration::ZERO } else { UPKEEP_INTERVAL };
+                upkeep_at = self.clock.elapsed() + pause;
             }
         }
-        let committed = self.core.commit();
-        if count > 0 {
-            self.answer(&mut waiting, committed);
-        }
-        self.waiting = waiting;
-        stop
+        self.core.durable()
     }
 
     fn now(&self) -> Now {

@@ -418,6 +418,36 @@ fn whoever_asks_a_committer_that_stops_is_answered_or_told() {
     }
 }
 
+static HELD: parking_lot::Mutex<Option<std::sync::mpsc::Receiver<()>>> = parking_lot::Mutex::new(None);
+
+fn hold(_: &mut Txn<'_>, _: &Args) -> CommandResult {
+    let released = HELD.lock().take().expect("one command is held");
+    let released = released.recv_timeout(Duration::from_secs(20));
+    released.map(|()| Reply::Ok).map_err(|_| crate::reply::CommandError::SYNTAX)
+}
+
+static HOLD: CommandSpec =
+    CommandSpec { name: "hold", summary: "Takes until it is released.", run: Run::Write(hold), ..FAIL_HALF_WAY };
+
+#[test]
+fn a_commit_that_takes_long_holds_up_nobody_else_in_its_runtime() {
+    let node = Node::new();
+    let (env, clock) = (Arc::new(Env::new(0, 1)), Arc::new(crate::clock::SystemClock::new()));
+    let committer = super::Committer::start_core(node.core, TimelineId::FIRST, node.gate, env, clock).expect("starts");
+    let committer = Arc::new(committer);
+    let (release, held) = std::sync::mpsc::channel();
+    *HELD.lock() = Some(held);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
+    let asking = Arc::clone(&committer);
+    let steps = vec![Step::Run(Invocation { spec: &HOLD, args: vec!["hold".into(), "k".into()], db: 0 })];
+    let slow = runtime.spawn(async move { asking.submit(super::Job { steps }).await });
+    let other = runtime.spawn(async move { release.send(()) });
+    let outcome = runtime.block_on(slow).expect("no panic").expect("answers");
+    assert_eq!(outcome.replies, [Reply::Ok], "the runtime stood still until the command gave up");
+    assert!(runtime.block_on(other).expect("no panic").is_ok());
+    committer.stop();
+}
+
 #[test]
 fn a_job_with_large_answers_is_cut_and_the_rest_handed_back() {
     let mut node = Node::new();
