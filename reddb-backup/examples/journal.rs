@@ -21,7 +21,7 @@ use reddb_backup::plan::{Request, Target, plan};
 use reddb_backup::progress::Silent;
 use reddb_backup::restore::{BaseMark, RestoreOptions, RestoreSink, RestoredMark, StagedDirectory, restore};
 use reddb_backup::ship::{Archiver, ArchiverParts, ArchiverSettings};
-use reddb_backup::source::{Checkpoint, CheckpointSource, Fence, LocalHistory, LogSource, SourceError};
+use reddb_backup::source::{Checkpoint, CheckpointFile, CheckpointSource, Fence, LocalHistory, LogSource, SourceError};
 use reddb_backup::store::{OpenMode, Store, StoreSettings};
 use reddb_backup::verify::{VerifyOptions, verify};
 use reddb_file::archive::{MissingDigest, RecordRun, Text};
@@ -98,7 +98,7 @@ impl CheckpointSource for Journal {
         std::fs::write(into.join("journal"), content)?;
         Ok(Checkpoint {
             mark,
-            files: vec!["journal".parse()?],
+            files: vec![CheckpointFile { path: "journal".parse()?, written_xxh3: None }],
             engine: Text::new("example-journal")?,
             engine_version: Text::new("1")?,
             engine_format_version: 1,

@@ -57,13 +57,23 @@ pub trait LocalHistory: Send + Sync {
     fn mark_at(&self, lsn: Lsn) -> Result<Option<TimedMark>, SourceError>;
 }
 
+/// One file of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointFile {
+    /// Its path below the checkpoint's directory.
+    pub path: RelativePath,
+    /// The XXH3-128 of the bytes that were once written to it, where its maker remembers. A file that reads back as anything
+    /// else is not archived: its digest would only prove that the damage is preserved.
+    pub written_xxh3: Option<u128>,
+}
+
 /// A consistent copy of the state at one LSN.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
     /// The state holds exactly the records up to here. Fixed before the first byte was written.
     pub mark: TimedMark,
     /// The files, below the directory that the checkpoint was made in. They do not change any more.
-    pub files: Vec<RelativePath>,
+    pub files: Vec<CheckpointFile>,
     /// Whose files these are.
     pub engine: Text,
     /// That engine's version.

@@ -421,6 +421,23 @@ async fn an_object_of_the_wrong_size_is_written_again() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_not_what_was_written_is_never_published() {
+    let (store, _) = faulty_store();
+    let journal = Journal::new(1);
+    journal.append(25);
+    let running = run(&store, &journal).await;
+    running.handle.snapshot(text("sound"), silent()).await.unwrap();
+    let published = store.list(SNAPSHOTS_PREFIX).await.unwrap();
+    journal.rot(1);
+    let error = running.handle.snapshot(text("rotten"), silent()).await.unwrap_err();
+    assert!(
+        matches!(&error, HandleError::Snapshot(SnapshotError::Damaged { path, .. }) if path.as_str() == "tables/0001"),
+        "{error}"
+    );
+    assert_eq!(store.list(SNAPSHOTS_PREFIX).await.unwrap().len(), published.len());
+}
+
+#[tokio::test]
 async fn one_snapshot_runs_at_a_time_and_the_second_caller_is_told_which() {
     let (store, faults) = faulty_store();
     let journal = Journal::new(1);

@@ -11,6 +11,7 @@ use std::path::Path;
 use parking_lot::Mutex;
 use reddb_file::archive::Sha256Digest;
 use sha2::{Digest as _, Sha256};
+use xxhash_rust::xxh3::Xxh3Default;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Identity {
@@ -29,8 +30,9 @@ pub(crate) struct DigestCache {
 }
 
 impl DigestCache {
-    /// The size and digest of the regular file at `path`. May block.
-    pub(super) fn digest(&self, path: &Path) -> io::Result<(u64, Sha256Digest)> {
+    /// The size and digest of the regular file at `path`, which must read back as what was written, where that is known: a
+    /// file is remembered only after that was seen. May block.
+    pub(super) fn digest(&self, path: &Path, written_xxh3: Option<u128>) -> io::Result<(u64, Sha256Digest)> {
         let metadata = path.symlink_metadata()?;
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
@@ -39,7 +41,7 @@ impl DigestCache {
         let known = identity.and_then(|identity| self.known.lock().get(&identity).copied());
         let digest = match known {
             Some(digest) => digest,
-            None => hash(path, metadata.len())?,
+            None => hash(path, metadata.len(), written_xxh3)?,
         };
         if let Some(identity) = identity {
             self.used.lock().insert(identity, digest);
@@ -70,9 +72,10 @@ fn identity(_: &Metadata) -> Option<Identity> {
     None
 }
 
-fn hash(path: &Path, expected_bytes: u64) -> io::Result<Sha256Digest> {
+fn hash(path: &Path, expected_bytes: u64, written_xxh3: Option<u128>) -> io::Result<Sha256Digest> {
     let mut file = File::open(path)?;
     let mut hash = Sha256::new();
+    let mut xxh3 = Xxh3Default::new();
     let mut buffer = vec![0; 256 * 1024];
     let mut total_bytes = 0;
     loop {
@@ -82,10 +85,18 @@ fn hash(path: &Path, expected_bytes: u64) -> io::Result<Sha256Digest> {
         }
         total_bytes += read as u64;
         hash.update(&buffer[..read]);
+        if written_xxh3.is_some() {
+            xxh3.update(&buffer[..read]);
+        }
     }
-    if total_bytes == expected_bytes {
-        Ok(Sha256Digest::finish(hash))
-    } else {
-        Err(io::Error::other(format!("it has {total_bytes} bytes where it had {expected_bytes}")))
+    if total_bytes != expected_bytes {
+        return Err(io::Error::other(format!("it has {total_bytes} bytes where it had {expected_bytes}")));
+    }
+    match written_xxh3 {
+        Some(written) if xxh3.digest128() != written => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("its XXH3-128 is {:032x}, {written:032x} was written", xxh3.digest128()),
+        )),
+        _ => Ok(Sha256Digest::finish(hash)),
     }
 }

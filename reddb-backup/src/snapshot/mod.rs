@@ -4,6 +4,8 @@
 //! → head. A file whose object is in the archive with the right size is not sent again, so an unchanged file is sent once
 //! in the archive's life. Whatever fails or is given up before the manifest leaves objects that the next snapshot finds.
 //!
+//! A file whose maker knows what was written must read back as that: a digest of damaged bytes would prove nothing.
+//!
 //! One snapshot runs at a time, in the archiver; a second caller is told which one.
 
 mod digests;
@@ -14,7 +16,7 @@ use std::io;
 use std::sync::Arc;
 
 use reddb_file::Epoch;
-use reddb_file::archive::{DocumentError, FileEntry, SnapshotManifest, Text};
+use reddb_file::archive::{DocumentError, FileEntry, RelativePath, SnapshotManifest, Text};
 use uuid::Uuid;
 
 use crate::claim::Claim;
@@ -63,6 +65,17 @@ pub enum SnapshotError {
         path: String,
         /// Why.
         source: io::Error,
+    },
+    /// A file of the checkpoint is not what was written.
+    #[error(
+        "{path}: this file of the checkpoint is damaged on the disk ({detail}): a snapshot with it could not be restored. The \
+         archive has every shipped record and the snapshots before: restore from it into a new directory, and serve that"
+    )]
+    Damaged {
+        /// The file, below the checkpoint's directory.
+        path: RelativePath,
+        /// What its bytes are, and what they were.
+        detail: String,
     },
     /// The store.
     #[error(transparent)]

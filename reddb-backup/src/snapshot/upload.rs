@@ -1,17 +1,18 @@
 //! A checkpoint's files into the archive: each hashed, looked for, and sent where it is missing.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use parking_lot::Mutex;
-use reddb_file::archive::{ArchiveKey, FileEntry, RelativePath, Sha256Digest};
+use reddb_file::archive::{ArchiveKey, FileEntry};
 use uuid::Uuid;
 
 use super::digests::DigestCache;
 use super::staging::StagingDir;
 use super::{ProgressFn, SnapshotError, SnapshotProgress, Uploaded};
-use crate::source::CheckpointSource;
+use crate::source::{CheckpointFile, CheckpointSource};
 use crate::store::{Store, StoreError};
 
 /// What an upload needs.
@@ -56,7 +57,7 @@ impl Uploader {
             made.await?.map_err(SnapshotError::Checkpoint)?
         };
         let hashed = futures_util::stream::iter(checkpoint.files.clone())
-            .map(|path| self.hash(&staging, path))
+            .map(|file| self.hash(&staging, file))
             .buffer_unordered(self.uploads_at_once);
         let mut files: Vec<FileEntry> = hashed.try_collect().await?;
         files.sort_unstable_by(|left, right| left.path.cmp(&right.path));
@@ -70,17 +71,20 @@ impl Uploader {
         Ok(Uploaded { checkpoint, files })
     }
 
-    async fn hash(&self, staging: &Arc<StagingDir>, path: RelativePath) -> Result<FileEntry, SnapshotError> {
+    async fn hash(&self, staging: &Arc<StagingDir>, file: CheckpointFile) -> Result<FileEntry, SnapshotError> {
         let (staging, digests) = (Arc::clone(staging), Arc::clone(&self.digests));
-        let (size_bytes, sha256, path) = tokio::task::spawn_blocking(move || {
-            let file = staging.path().join(path.as_str());
-            let (bytes, digest): (u64, Sha256Digest) = digests
-                .digest(&file)
-                .map_err(|source| SnapshotError::File { path: file.display().to_string(), source })?;
-            Ok::<_, SnapshotError>((bytes, digest, path))
-        })
-        .await??;
-        Ok(FileEntry { path, size_bytes, sha256 })
+        let hashed = tokio::task::spawn_blocking(move || {
+            let CheckpointFile { path, written_xxh3 } = file;
+            let staged = staging.path().join(path.as_str());
+            match digests.digest(&staged, written_xxh3) {
+                Ok((size_bytes, sha256)) => Ok(FileEntry { path, size_bytes, sha256 }),
+                Err(source) if source.kind() == io::ErrorKind::InvalidData => {
+                    Err(SnapshotError::Damaged { path, detail: source.to_string() })
+                }
+                Err(source) => Err(SnapshotError::File { path: staged.display().to_string(), source }),
+            }
+        });
+        hashed.await?
     }
 
     async fn send(&self, staging: &StagingDir, file: &FileEntry, meter: &Meter) -> Result<(), SnapshotError> {

@@ -14,10 +14,11 @@ use reddb_file::mark::TimedMark;
 use reddb_file::record::encode_parts;
 use reddb_file::{ClusterId, Epoch, Lsn, NodeId, RecordKind, TimelineId};
 use uuid::Uuid;
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::claim::{Claimant, LocalTimeline, Takeover, WatchSettings};
 use crate::clock::Clock;
-use crate::source::{Checkpoint, CheckpointSource, Fence, LocalHistory, LogSource, SourceError};
+use crate::source::{Checkpoint, CheckpointFile, CheckpointSource, Fence, LocalHistory, LogSource, SourceError};
 use crate::store::fault::{FaultStore, Faults};
 use crate::store::{OpenMode, PlainHttp, RetryPolicy, Store, StoreSettings};
 
@@ -75,6 +76,7 @@ struct Inner {
     records: Vec<(Bytes, TimedMark)>,
     archived: TimedMark,
     fence_held_at: Option<Lsn>,
+    rotten_file: Option<usize>,
 }
 
 /// A log in memory. Clones share it.
@@ -98,7 +100,8 @@ impl Journal {
 
     /// A log whose first record follows `base`.
     pub(crate) fn starting(node: u8, timeline: LocalTimeline, base: TimedMark) -> Self {
-        let inner = Inner { timeline, base, records: Vec::new(), archived: base, fence_held_at: None };
+        let inner =
+            Inner { timeline, base, records: Vec::new(), archived: base, fence_held_at: None, rotten_file: None };
         Self { node: NodeId::from_bytes([node; 16]), inner: Arc::new(Mutex::new(inner)) }
     }
 
@@ -107,7 +110,8 @@ impl Journal {
         let inner = self.inner.lock();
         let records: Vec<_> = inner.records.iter().filter(|(_, mark)| mark.lsn.get() <= lsn).cloned().collect();
         let timeline = timeline.unwrap_or(inner.timeline);
-        let copy = Inner { timeline, base: inner.base, archived: inner.base, records, fence_held_at: None };
+        let copy =
+            Inner { timeline, base: inner.base, archived: inner.base, records, fence_held_at: None, rotten_file: None };
         Self { node: NodeId::from_bytes([node; 16]), inner: Arc::new(Mutex::new(copy)) }
     }
 
@@ -139,6 +143,11 @@ impl Journal {
             inner.base = *mark;
         }
         inner.records.retain(|(_, mark)| mark.lsn.get() > lsn);
+    }
+
+    /// Flips a bit of that file of every later checkpoint, behind the back of whoever wrote it.
+    pub(crate) fn rot(&self, file: usize) {
+        self.inner.lock().rotten_file = Some(file);
     }
 
     /// Lets fences reach `lsn` only, or as far as they can again.
@@ -222,12 +231,16 @@ impl CheckpointSource for Journal {
         // One file for each ten records: a later checkpoint shares the full ones.
         for (number, records) in inner.records.chunks(10).enumerate() {
             let path = format!("tables/{number:04}");
-            let content: Vec<u8> = records.iter().flat_map(|(record, _)| record.to_vec()).collect();
+            let mut content: Vec<u8> = records.iter().flat_map(|(record, _)| record.to_vec()).collect();
+            let written_xxh3 = Some(xxh3_128(&content));
+            if inner.rotten_file == Some(number) {
+                content[0] ^= 1;
+            }
             std::fs::write(into.join(&path), content)?;
-            files.push(path.parse()?);
+            files.push(CheckpointFile { path: path.parse()?, written_xxh3 });
         }
         std::fs::write(into.join("current"), mark.lsn.to_string())?;
-        files.push("current".parse()?);
+        files.push(CheckpointFile { path: "current".parse()?, written_xxh3: None });
         Ok(Checkpoint {
             mark,
             files,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
-use reddb_backup::source::{Checkpoint, CheckpointSource, Fence, LocalHistory, LogSource, SourceError};
-use reddb_file::archive::{RelativePath, Text};
+use reddb_backup::source::{Checkpoint, CheckpointFile, CheckpointSource, Fence, LocalHistory, LogSource, SourceError};
+use reddb_file::archive::Text;
 use reddb_file::control::{ControlFile, ControlState};
 use reddb_file::vfs::Vfs;
 use reddb_file::wal::{WalReadError, WalReader};
@@ -157,7 +157,7 @@ impl CheckpointSource for Checkpoints {
         let made = self.engine.checkpoint(into)?;
         let files = made.files.iter().map(|file| {
             let path = file.path.to_str().ok_or("a checkpoint file's name is not text")?;
-            Ok(path.parse::<RelativePath>()?)
+            Ok(CheckpointFile { path: path.parse()?, written_xxh3: Some(file.written_xxh3) })
         });
         Ok(Checkpoint {
             mark: TimedMark { lsn: made.mark.lsn, chain: made.mark.chain, time_ms: made.mark.time_ms },

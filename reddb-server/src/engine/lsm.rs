@@ -313,13 +313,14 @@ impl LsmTree {
             let target = into.join(&relative);
             fs::hard_link(&*table.path, &target).map_err(|source| io_error(&target, "link a table to", source))?;
             let size_bytes = fs::metadata(&target).map_err(|source| io_error(&target, "look at", source))?.len();
-            files.push(CheckpointFile { path: relative, size_bytes });
+            files.push(CheckpointFile { path: relative, size_bytes, written_xxh3: table.checksum().into_u128() });
         }
         sync_directory(&tables)?;
         self.verify(&state.tables)?;
         for (name, bytes) in [(state.name.as_str(), &state.manifest), (CURRENT, &state.current)] {
             write_new(&into.join(name), bytes)?;
-            files.push(CheckpointFile { path: PathBuf::from(name), size_bytes: bytes.len() as u64 });
+            let size_bytes = bytes.len() as u64;
+            files.push(CheckpointFile { path: PathBuf::from(name), size_bytes, written_xxh3: xxh3(bytes) });
         }
         sync_directory(into)?;
         files.sort();
@@ -453,12 +454,17 @@ fn read_manifest(dir: &Path, current: &[u8]) -> Result<(String, Vec<u8>), Engine
         }
         read => read.map_err(|source| io_error(&path, "read", source))?,
     };
-    let mut hasher = ChecksummedWriter::new(io::sink());
-    hasher.write_all(&manifest).map_err(|source| io_error(&path, "hash", source))?;
-    if hasher.checksum().into_u128() != u128::from_le_bytes(*expected) {
+    if xxh3(&manifest) != u128::from_le_bytes(*expected) {
         return Err(EngineError::Corrupt { path, detail: "its checksum is not the one in `current`".to_owned() });
     }
     Ok((name, manifest))
+}
+
+/// The XXH3-128 of `bytes`, as the crate takes it of the files it writes.
+pub(super) fn xxh3(bytes: &[u8]) -> u128 {
+    let mut hasher = ChecksummedWriter::new(io::sink());
+    hasher.write_all(bytes).expect("a sink takes everything");
+    hasher.checksum().into_u128()
 }
 
 fn tree_error(dir: &Path, action: &'static str, error: lsm_tree::Error) -> EngineError {

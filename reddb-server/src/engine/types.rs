@@ -160,6 +160,8 @@ pub(crate) struct CheckpointFile {
     pub path: PathBuf,
     /// Its size in bytes.
     pub size_bytes: u64,
+    /// The XXH3-128 of what was written to it. The file was not read again: it may be damaged since.
+    pub written_xxh3: u128,
 }
 
 /// Sizes and counts of an engine, for metrics.
