@@ -68,7 +68,8 @@ struct Report {
 /// Exit code 4 where the server cannot be reached.
 pub(crate) async fn run(args: CheckArgs, password: Option<String>) -> Result<Exit, CliError> {
     let client = AdminClient::new(&args.admin, password)?;
-    let status: StatusDocument = client.get("/admin/status").await?;
+    // To whoever watches, a server that does not answer is a pipe that does not work.
+    let status: StatusDocument = client.get("/admin/status").await.map_err(CliError::or_critical)?;
     let findings = judge(&status, &args.thresholds);
     let level = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok);
     if args.output.json {

@@ -38,6 +38,15 @@ impl CliError {
         self
     }
 
+    /// The same error, critical where it is that nobody answers.
+    #[must_use]
+    pub(crate) fn or_critical(mut self) -> Self {
+        if self.exit == Exit::Unreachable {
+            self.exit = Exit::Critical;
+        }
+        self
+    }
+
     /// How the process ends.
     #[must_use]
     pub(crate) const fn exit(&self) -> Exit {

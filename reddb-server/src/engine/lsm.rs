@@ -24,7 +24,6 @@
 //! * `drop_range` and `clear` are not used: they take tables without regard to what older reads of the new state need.
 //! * A failed compaction leaves the files it wrote: they are removed here.
 
-use std::collections::HashSet;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -39,7 +38,6 @@ use lsm_tree::{
     AbstractTree, AnyTree, Cache, CompressionType, Config, DescriptorTable, Guard, InternalValue, Memtable,
     SequenceNumberCounter, Table, Tree, ValueType,
 };
-use parking_lot::Mutex;
 
 use super::config::{Budget, DESCRIPTORS_MAX};
 use super::files::{io_error, sync_directory, write_new};
@@ -102,8 +100,6 @@ pub(super) struct LsmTree {
     counter: SequenceNumberCounter,
     cache: Arc<Cache>,
     strategy: Arc<Leveled>,
-    /// The tables whose files were read whole and are what was written.
-    verified: Mutex<HashSet<u64>>,
 }
 
 impl LsmTree {
@@ -140,7 +136,7 @@ impl LsmTree {
         }
         let strategy =
             Leveled::default().with_l0_threshold(L0_TABLES_MERGED).with_table_target_size(budget.table_bytes);
-        Ok(Self { dir: dir.to_owned(), tree, counter, cache, strategy: Arc::new(strategy), verified: Mutex::default() })
+        Ok(Self { dir: dir.to_owned(), tree, counter, cache, strategy: Arc::new(strategy) })
     }
 
     /// The directory.
@@ -300,8 +296,8 @@ impl LsmTree {
     }
 
     /// Links the current state into `into`, an empty directory: its manifest, `current` and its tables, all durable. The guard
-    /// keeps flushes out, so the state may be reshaped by compactions meanwhile, but holds the same versions. Each table is
-    /// read whole once in its life and compared with the checksum of its writing, so that no damage is passed on.
+    /// keeps flushes out, so the state may be reshaped by compactions meanwhile, but holds the same versions. Says
+    /// of each file what was written to it, so that whoever reads it can tell damage.
     pub(super) fn link_into(&self, guard: FlushGuard<'_>, into: &Path) -> Result<Vec<CheckpointFile>, EngineError> {
         let state = self.read_state()?;
         drop(guard);
@@ -316,7 +312,6 @@ impl LsmTree {
             files.push(CheckpointFile { path: relative, size_bytes, written_xxh3: table.checksum().into_u128() });
         }
         sync_directory(&tables)?;
-        self.verify(&state.tables)?;
         for (name, bytes) in [(state.name.as_str(), &state.manifest), (CURRENT, &state.current)] {
             write_new(&into.join(name), bytes)?;
             let size_bytes = bytes.len() as u64;
@@ -325,32 +320,6 @@ impl LsmTree {
         sync_directory(into)?;
         files.sort();
         Ok(files)
-    }
-
-    fn verify(&self, tables: &[Table]) -> Result<(), EngineError> {
-        let mut verified = self.verified.lock();
-        verified.retain(|id| tables.iter().any(|table| table.id() == *id));
-        for table in tables {
-            if verified.contains(&table.id()) {
-                continue;
-            }
-            let path: &Path = &table.path;
-            let mut file = fs::File::open(path).map_err(|source| io_error(path, "open", source))?;
-            let mut hasher = ChecksummedWriter::new(io::sink());
-            io::copy(&mut file, &mut hasher).map_err(|source| io_error(path, "read", source))?;
-            let (written, found) = (table.checksum().into_u128(), hasher.checksum().into_u128());
-            if found != written {
-                return Err(EngineError::Corrupt {
-                    path: path.to_owned(),
-                    detail: format!(
-                        "its checksum is {found:032x}, and {written:032x} was written; no snapshot is made of it, and the \
-                         archive's earlier snapshots and its log are as they were"
-                    ),
-                });
-            }
-            verified.insert(table.id());
-        }
-        Ok(())
     }
 
     /// The current state's tables, `current` and manifest. Tables keep their files while they are held.
