@@ -122,10 +122,12 @@ fn peak_of(mut program: Guarded) -> Result<f64, String> {
     let mut peak: f64 = 0.0;
     while !program.has_ended()? {
         // It may end between the two questions.
-        peak = peak.max(peak_bytes(program.pid()).unwrap_or_default());
+        if let Ok(seen) = peak_bytes(program.pid()) {
+            peak = peak.max(seen);
+        }
         std::thread::sleep(Duration::from_millis(5));
     }
-    Ok(peak)
+    if peak > 0.0 { Ok(peak) } else { Err("the program ended before its memory was seen".to_owned()) }
 }
 
 /// The most a process has had resident.
