@@ -1,7 +1,10 @@
 //! Client libraries of other languages, installed below `target/clients` for the tests that run them.
 //!
-//! Invariants: every library's version is exact (Debian's package of go-redis 5 excepted); what is installed already is not installed again; a language that is not on
-//! this machine is left out, said aloud, and its test says so too.
+//! Invariants: every library's version is exact (Debian's package of go-redis 5 excepted); what is installed already is not
+//! installed again; what this machine does not have, or a mirror no longer has, is left out, its test says so, and the reason
+//! is the last thing that is printed. What was installed and fails is never left out.
+
+mod go;
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -11,10 +14,6 @@ use crate::workspace::Workspace;
 
 /// Name of the virtual environment, and what is installed there.
 const PYTHON: [(&str, &str); 2] = [("redis-py-5", "redis==5.3.1"), ("redis-py-8", "redis==8.1.0")];
-/// Where Debian's packages put the sources of Go libraries.
-const DEBIAN_GO_PATH: &str = "/usr/share/gocode";
-/// How long the module proxy may take.
-const GO_DOWNLOAD_MAX_S: &str = "60";
 const NODE: [&str; 2] = ["ioredis@6.0.0", "redis@6.3.1"];
 
 /// Installs what is missing, then runs the tests that use it.
@@ -22,19 +21,46 @@ pub(crate) fn run(workspace: &Workspace) -> Result<ExitCode, String> {
     let folder = workspace.target().join("clients");
     let sources = workspace.root().join("tests").join("clients");
     make(&folder)?;
-    if is_here("python3") {
+    let mut left_out = LeftOut::default();
+    if left_out.unless_here("python3", "redis-py") {
         python(&folder, &sources)?;
     }
-    if is_here("npm") {
+    if left_out.unless_here("npm", "ioredis and node-redis") {
         node(&folder.join("node"), &sources)?;
     }
-    if is_here("go") {
-        go(&folder, &sources)?;
+    if left_out.unless_here("go", "go-redis") {
+        go::install(&folder, &sources, &mut left_out)?;
     }
     let mut tests = process::cargo(workspace.root());
     tests.args(["test", "--workspace", "--test", "clients", "--", "--nocapture"]);
     process::inherit(tests.env("REDDB_TEST_CLIENTS", &folder))?;
+    left_out.say();
     Ok(ExitCode::SUCCESS)
+}
+
+/// What was not run, and why.
+#[derive(Debug, Default)]
+struct LeftOut(Vec<String>);
+
+impl LeftOut {
+    fn add(&mut self, what: &str, reason: &str) {
+        self.0.push(format!("{what} WAS NOT RUN: {reason}"));
+    }
+
+    /// Whether a program is on this machine; `what` needs it.
+    fn unless_here(&mut self, program: &str, what: &str) -> bool {
+        let found = Command::new(program).arg("version").output().is_ok();
+        if !found {
+            self.add(what, &format!("{program} is not installed"));
+        }
+        found
+    }
+
+    fn say(&self) {
+        for line in &self.0 {
+            println!("clients: {line}");
+        }
+    }
 }
 
 fn python(folder: &Path, sources: &Path) -> Result<(), String> {
@@ -72,56 +98,6 @@ fn node(folder: &Path, sources: &Path) -> Result<(), String> {
     npm.args(["install", "--silent", "--no-audit", "--no-fund", "--no-package-lock"]);
     process::capture(npm.args(NODE))?;
     mark(&done)
-}
-
-/// go-redis 5 comes from Debian's packages, go-redis 9 from Go's module proxy, which not every machine can reach.
-fn go(folder: &Path, sources: &Path) -> Result<(), String> {
-    let cache = folder.join("go-cache");
-    let packaged = Path::new(DEBIAN_GO_PATH);
-    if packaged.join("src/gopkg.in/redis.v5").is_dir() {
-        let mut build = go_build(&folder.join("go-redis-v5"), &sources.join("go-redis-v5"), &["main.go"], &cache)?;
-        process::capture(build.env("GO111MODULE", "off").env("GOPATH", packaged))?;
-    } else {
-        println!("clients: not run: go-redis 5: `apt-get install golang-gopkg-redis.v5-dev` installs it");
-    }
-    let folder = folder.join("go-redis-v9");
-    let mut build = go_build(&folder, &sources.join("go-redis-v9"), &["go.mod", "main.go"], &cache)?;
-    let modules = folder.join("path");
-    let mut download = process::command("timeout", &folder);
-    download.args([GO_DOWNLOAD_MAX_S, "go", "mod", "download"]).env("GOPATH", &modules).env("GOFLAGS", "-modcacherw");
-    match process::capture(&mut download) {
-        // The checksums that Go finds go into the copy, below target.
-        Ok(_) => process::capture(build.args(["-mod=mod", "."]).env("GOPATH", &modules).env("GOFLAGS", "-modcacherw"))
-            .map(drop),
-        Err(reason) => {
-            let reason = reason.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
-            println!("clients: not run: go-redis 9: its module cannot be fetched: {reason}");
-            Ok(())
-        }
-    }
-}
-
-/// A `go build` of a copy of a program. What an earlier run built is removed, so that it cannot pass for this one's.
-fn go_build(folder: &Path, sources: &Path, names: &[&str], cache: &Path) -> Result<Command, String> {
-    make(folder)?;
-    copy(sources, folder, names)?;
-    let program = folder.join("clients");
-    if program.exists() {
-        std::fs::remove_file(&program).map_err(|error| format!("cannot remove {}: {error}", program.display()))?;
-    }
-    println!("clients: building the program that uses {}", folder.file_name().unwrap_or_default().display());
-    let mut build = process::command("go", folder);
-    build.args(["build", "-o", "clients"]).env("GOCACHE", cache);
-    Ok(build)
-}
-
-/// Whether a language is on this machine; where it is not, its clients are left out, said aloud.
-fn is_here(program: &str) -> bool {
-    let found = Command::new(program).arg("version").output().is_ok();
-    if !found {
-        println!("clients: {program} is not installed; what needs it is left out");
-    }
-    found
 }
 
 fn make(folder: &Path) -> Result<(), String> {
