@@ -16,8 +16,9 @@ mod machine;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::{OpenMode, Vfs, VfsEntry, VfsFile, VfsMetadata, VfsOp, VfsResult};
 use machine::Machine;
@@ -37,13 +38,30 @@ pub enum Keep {
 #[derive(Clone, Debug)]
 pub struct SimVfs {
     machine: Arc<Mutex<Machine>>,
+    syncs: Arc<Syncs>,
+}
+
+/// Syncs of files may be made to wait, as on a slow disk.
+#[derive(Debug, Default)]
+struct Syncs {
+    /// Held for writing while they wait.
+    paused: RwLock<()>,
+    waiting: AtomicUsize,
+}
+
+impl Syncs {
+    fn pass(&self) {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        drop(self.paused.read());
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl SimVfs {
     /// A machine with an empty disk, whose randomness comes from `seed`.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { machine: Arc::new(Mutex::new(Machine::new(seed))) }
+        Self { machine: Arc::new(Mutex::new(Machine::new(seed))), syncs: Arc::default() }
     }
 
     /// The machine as a file system.
@@ -79,6 +97,18 @@ impl SimVfs {
         self.machine.lock().faults.clear();
     }
 
+    /// Until what this returns is dropped, syncs of files wait before they do anything.
+    #[must_use]
+    pub fn pause_syncs(&self) -> impl Drop + '_ {
+        self.syncs.paused.write()
+    }
+
+    /// How many syncs of files are under way or wait.
+    #[must_use]
+    pub fn syncs_waiting(&self) -> usize {
+        self.syncs.waiting.load(Ordering::SeqCst)
+    }
+
     /// How many calls have been made since the beginning.
     #[must_use]
     pub fn calls(&self) -> u64 {
@@ -110,7 +140,8 @@ impl Vfs for SimVfs {
         let mut machine = self.machine.lock();
         let inode = machine.open(path, mode)?;
         let (boot, handle) = machine.new_handle();
-        Ok(Arc::new(SimFile { machine: Arc::clone(&self.machine), path: path.to_owned(), inode, boot, handle }))
+        let (machine, syncs) = (Arc::clone(&self.machine), Arc::clone(&self.syncs));
+        Ok(Arc::new(SimFile { machine, syncs, path: path.to_owned(), inode, boot, handle }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> VfsResult<()> {
@@ -150,6 +181,7 @@ impl Vfs for SimVfs {
 #[derive(Debug)]
 struct SimFile {
     machine: Arc<Mutex<Machine>>,
+    syncs: Arc<Syncs>,
     path: PathBuf,
     inode: u64,
     boot: u64,
@@ -186,10 +218,12 @@ impl VfsFile for SimFile {
     }
 
     fn sync_data(&self) -> VfsResult<()> {
+        self.syncs.pass();
         self.with(VfsOp::SyncData, |machine| machine.sync_file(self.inode, &self.path, VfsOp::SyncData))
     }
 
     fn sync_all(&self) -> VfsResult<()> {
+        self.syncs.pass();
         self.with(VfsOp::SyncAll, |machine| machine.sync_file(self.inode, &self.path, VfsOp::SyncAll))
     }
 

@@ -1,7 +1,7 @@
-//! The committer's thread: gathers what is asked, has the core execute it, commits once, answers everyone.
+//! The committer's thread: has the core execute what is asked, commits once, answers everyone.
 //!
-//! One loop that gathers everything, syncs and answers: while a sync runs, the next batch gathers in the channel, so
-//! batches grow with the load by themselves.
+//! While a sync runs, the next batch gathers, executed by its submitters or waiting in the channel, so batches grow with the
+//! load by themselves.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,13 +9,15 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use reddb_file::{Epoch, Lsn, TimedMark, TimelineId};
 use tokio::sync::oneshot;
 
-use super::core::{CommitFailure, Core, CoreParts, Now};
+use super::core::{Core, CoreParts};
 use super::gate::{Condition, WriteGate};
 use super::job::{Job, JobOutcome, Receipt};
+use super::pipeline::{Pipeline, Shared, Submitted, Waiting};
+use super::tail::{CommitFailure, Tail};
 use super::upkeep::{UpkeepDone, UpkeepError, expire_step, reclaim_step};
 use crate::clock::Clock;
 use crate::keyspace::Env;
@@ -23,14 +25,14 @@ use crate::reply::{CommandError, Reply};
 
 /// How many messages share one sync at most.
 const BATCH_MESSAGES_MAX: usize = 4096;
-/// A job whose answers hold more than so many bytes is cut there: the answers go out before the rest is carried out.
-const JOB_REPLY_BYTES_TARGET: usize = 16 * 1024 * 1024;
 /// How often expired keys and garbage are looked for.
 const UPKEEP_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What the committer is asked.
 enum Message {
-    Run(Job, oneshot::Sender<JobOutcome>),
+    Run(Submitted),
+    /// Somebody executed into the open batch.
+    Wake,
     Fence(oneshot::Sender<Fence>),
     Prune(Lsn),
     StartEpoch(Epoch, oneshot::Sender<Result<(), CommandError>>),
@@ -100,6 +102,7 @@ impl Published {
 /// A handle to the committer's thread.
 pub(crate) struct Committer {
     sender: Sender<Message>,
+    shared: Arc<Shared>,
     published: Arc<Published>,
     thread: Mutex<Option<JoinHandle<TimedMark>>>,
 }
@@ -108,11 +111,11 @@ impl Committer {
     /// Starts the thread.
     pub(crate) fn start(parts: CoreParts, env: Arc<Env>, clock: Arc<dyn Clock>) -> std::io::Result<Self> {
         let (gate, timeline) = (Arc::clone(&parts.gate), parts.timeline);
-        Self::start_core(Core::new(parts), timeline, gate, env, clock)
+        Self::start_parts(parts.split(), timeline, gate, env, clock)
     }
 
-    pub(super) fn start_core(
-        core: Core,
+    pub(super) fn start_parts(
+        (core, tail): (Core, Tail),
         timeline: TimelineId,
         gate: Arc<WriteGate>,
         env: Arc<Env>,
@@ -124,28 +127,43 @@ impl Committer {
         let published = Arc::new(Published {
             timeline,
             durable: Mutex::new(core.durable()),
-            wal_bytes: AtomicU64::new(core.wal_bytes()),
+            wal_bytes: AtomicU64::new(tail.wal_bytes()),
             commits: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
             expired_keys: AtomicU64::new(0),
         });
-        let worker = Worker { core, receiver, published: Arc::clone(&published), gate: Arc::clone(&gate), env, clock };
+        let shared = Arc::new(Shared::new(core, gate, clock));
+        let worker = Worker { tail, receiver, shared: Arc::clone(&shared), published: Arc::clone(&published), env };
+        let guard = Ended(Arc::clone(&shared));
         let thread = std::thread::Builder::new().name("reddb-commit".to_owned()).spawn(move || {
-            // A panic here is a poisoned process, not a silent absence.
-            let guard = PoisonOnPanic(gate);
+            let guard = guard;
             let end = worker.run();
             drop(guard);
             end
         })?;
-        Ok(Self { sender, published, thread: Mutex::new(Some(thread)) })
+        Ok(Self { sender, shared, published, thread: Mutex::new(Some(thread)) })
     }
 
     pub(crate) fn published(&self) -> &Arc<Published> {
         &self.published
     }
 
+    /// The job is executed here where that is quick and nobody else executes; its answer comes when it is durable.
     pub(crate) fn submit(&self, job: Job) -> oneshot::Receiver<JobOutcome> {
-        self.ask(|reply| Message::Run(job, reply))
+        let (reply, answer) = oneshot::channel();
+        let message = match self.shared.try_execute((job, reply)) {
+            Ok(false) => return answer,
+            Ok(true) => Message::Wake,
+            Err(submitted) => Message::Run(submitted),
+        };
+        drop(self.sender.send(message));
+        answer
+    }
+
+    /// Records executed since the start, durable or not.
+    #[cfg(test)]
+    pub(super) fn executed_records(&self) -> u64 {
+        self.shared.lock().core.commits()
     }
 
     pub(crate) fn fence(&self) -> oneshot::Receiver<Fence> {
@@ -181,176 +199,205 @@ impl Committer {
     }
 }
 
-struct PoisonOnPanic(Arc<WriteGate>);
+/// The thread's end: whoever waits is let go. A panic is a poisoned process, not a silent absence.
+struct Ended(Arc<Shared>);
 
-impl Drop for PoisonOnPanic {
+impl Drop for Ended {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.set(Condition::Poisoned, || "the committer stopped on an internal error; restart".to_owned());
+            self.0.gate.set(Condition::Poisoned, || "the committer stopped on an internal error; restart".to_owned());
         }
+        self.0.close();
     }
 }
 
-/// An answer that waits for the batch.
-enum Waiting {
-    Job(oneshot::Sender<JobOutcome>, JobOutcome),
-    Fence(oneshot::Sender<Fence>),
-}
-
 struct Worker {
-    core: Core,
+    tail: Tail,
     receiver: Receiver<Message>,
+    shared: Arc<Shared>,
     published: Arc<Published>,
-    gate: Arc<WriteGate>,
     env: Arc<Env>,
-    clock: Arc<dyn Clock>,
 }
 
 impl Worker {
     fn run(mut self) -> TimedMark {
-        let mut waiting = Vec::new();
-        let mut upkeep_at = self.clock.elapsed() + UPKEEP_INTERVAL;
-        loop {
-            let first = match self.receiver.recv_timeout(upkeep_at.saturating_sub(self.clock.elapsed())) {
-                Ok(message) => Some(message),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => break,
-            };
-            let mut stop = false;
-            let mut next = first;
-            let mut count = 0;
-            while let Some(message) = next {
-                count += 1;
-                stop = self.take(message, &mut waiting);
-                let enough = stop || count >= BATCH_MESSAGES_MAX || self.core.is_full();
-                next = if enough { None } else { self.receiver.try_recv().ok() };
+        let shared = Arc::clone(&self.shared);
+        let mut pipeline = shared.lock();
+        let mut upkeep_at = shared.clock.elapsed() + UPKEEP_INTERVAL;
+        while !pipeline.stopped {
+            self.take_waiting(&mut pipeline);
+            if pipeline.has_work() {
+                self.commit(&mut pipeline);
             }
-            let committed = self.core.commit();
-            self.answer(&mut waiting, committed);
-            if stop {
-                break;
-            }
-            if self.clock.elapsed() >= upkeep_at {
-                let more = self.upkeep();
+            if shared.clock.elapsed() >= upkeep_at && !pipeline.stopped {
+                let more = self.upkeep(&mut pipeline);
                 let pause = if more && self.receiver.is_empty() { Duration::ZERO } else { UPKEEP_INTERVAL };
-                upkeep_at = self.clock.elapsed() + pause;
+                upkeep_at = shared.clock.elapsed() + pause;
+            }
+            if pipeline.stopped || pipeline.has_work() {
+                continue;
+            }
+            pipeline.core.release_state();
+            pipeline.asleep = true;
+            let pause = upkeep_at.saturating_sub(shared.clock.elapsed());
+            let received = MutexGuard::unlocked(&mut pipeline, || self.receiver.recv_timeout(pause));
+            shared.locked_again(&mut pipeline);
+            pipeline.asleep = false;
+            match received {
+                Ok(message) => self.take(message, &mut pipeline),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => pipeline.stopped = true,
             }
         }
-        self.core.durable()
+        // What was executed before the end.
+        if pipeline.has_work() {
+            self.commit(&mut pipeline);
+        }
+        self.tail.last()
     }
 
-    fn now(&self) -> Now {
-        Now { wall_ms: self.clock.wall_ms(), elapsed: self.clock.elapsed() }
+    /// Takes what waits in the channel, as much as shares one sync.
+    fn take_waiting(&mut self, pipeline: &mut Pipeline) {
+        for _ in 0..BATCH_MESSAGES_MAX {
+            if pipeline.stopped || pipeline.core.is_full() {
+                return;
+            }
+            let Ok(message) = self.receiver.try_recv() else { return };
+            self.take(message, pipeline);
+        }
     }
 
-    /// Carries a message out; says whether it was the last.
-    fn take(&mut self, message: Message, waiting: &mut Vec<Waiting>) -> bool {
+    fn take(&mut self, message: Message, pipeline: &mut Pipeline) {
         match message {
-            Message::Run(job, reply) => self.run_job(job, reply, waiting),
-            Message::Fence(reply) => waiting.push(Waiting::Fence(reply)),
+            Message::Run(submitted) => {
+                if let Err(submitted) = pipeline.execute(submitted, self.shared.now()) {
+                    // It fits into an empty batch, or is answered with an error. Who waits for the full one is told how it ends.
+                    let _told = self.commit_locked(pipeline);
+                    if let Err((job, reply)) = pipeline.execute(submitted, self.shared.now()) {
+                        let error = CommandError::fixed("ERR the record does not fit into a batch of the log");
+                        let replies = vec![Reply::Error(error); job.steps.len()];
+                        drop(reply.send(JobOutcome { replies, receipt: None, rest: Vec::new() }));
+                    }
+                }
+            }
+            Message::Wake => {}
+            Message::Fence(reply) => pipeline.waiting.push(Waiting::Fence(reply)),
             Message::Prune(up_to) => {
-                self.core.prune(up_to);
+                self.tail.prune(up_to);
+                self.publish(pipeline);
             }
             Message::StartEpoch(epoch, reply) => {
                 // The batch so far belongs to the epoch before.
-                let committed = self.core.commit();
-                self.answer(waiting, committed.clone());
+                let committed = self.commit_locked(pipeline);
                 let started = committed.and_then(|()| {
-                    self.core.start_epoch(epoch).map_err(|error| CommitFailure(CommandError::new(error.to_string())))
+                    self.tail.start_epoch(epoch).map_err(|error| CommitFailure(CommandError::new(error.to_string())))
                 });
                 drop(reply.send(started.map_err(|CommitFailure(error)| error)));
             }
             Message::ConfirmClock(reply) => {
-                let now = self.now();
-                self.core.confirm_clock(now);
+                pipeline.core.confirm_clock(self.shared.now());
                 let _gone = reply.send(());
             }
-            Message::Stop => return true,
+            Message::Stop => pipeline.stopped = true,
         }
-        false
     }
 
-    fn run_job(&mut self, mut job: Job, reply: oneshot::Sender<JobOutcome>, waiting: &mut Vec<Waiting>) {
-        let now = self.now();
-        let mut outcome = JobOutcome { replies: Vec::with_capacity(job.steps.len()), receipt: None, rest: Vec::new() };
-        let mut held_bytes = 0;
-        for step in &job.steps {
-            if held_bytes > JOB_REPLY_BYTES_TARGET {
-                break;
-            }
-            match self.core.execute(step, now) {
-                Ok((answer, receipt)) => {
-                    held_bytes += answer.held_bytes();
-                    outcome.replies.push(answer);
-                    outcome.receipt = receipt.or(outcome.receipt);
-                }
-                Err(failure) => {
-                    // What came before in this batch is void with it; what comes after begins a new one.
-                    self.answer(waiting, Err(failure.clone()));
-                    outcome.receipt = None;
-                    outcome.replies = vec![Reply::Error(failure.0); job.steps.len()];
-                    break;
-                }
-            }
-        }
-        outcome.rest = job.steps.split_off(outcome.replies.len());
-        waiting.push(Waiting::Job(reply, outcome));
+    /// Makes the open batch durable and answers whoever waits for it. Submitters execute into the next one meanwhile.
+    fn commit(&mut self, pipeline: &mut MutexGuard<'_, Pipeline>) {
+        let shared = Arc::clone(&self.shared);
+        let waiting = std::mem::take(&mut pipeline.waiting);
+        let promise = self.promise(&waiting, pipeline);
+        let committed = if pipeline.core.is_empty() {
+            Ok(())
+        } else {
+            let mut sealed = pipeline.core.seal();
+            let committed = MutexGuard::unlocked(pipeline, || self.tail.commit(&mut sealed));
+            pipeline.core.settle(sealed, self.tail.last(), committed.is_err());
+            committed
+        };
+        // What was executed on top of a batch that failed is void with it.
+        let voided = if committed.is_err() { std::mem::take(&mut pipeline.waiting) } else { Vec::new() };
+        shared.locked_again(pipeline);
+        self.publish(pipeline);
+        let promised = self.promise(&voided, pipeline);
+        let (fence, voided_fence) = (fence(promise, pipeline), fence(promised, pipeline));
+        MutexGuard::unlocked(pipeline, || {
+            answer(waiting, &committed, fence);
+            answer(voided, &committed, voided_fence);
+        });
+        shared.locked_again(pipeline);
     }
 
-    /// Publishes what is durable, then gives everyone their answer. A receiver that is gone does not matter.
-    fn answer(&mut self, waiting: &mut Vec<Waiting>, committed: Result<(), CommitFailure>) {
-        *self.published.durable.lock() = self.core.durable();
-        self.published.wal_bytes.store(self.core.wal_bytes(), Ordering::Relaxed);
-        let (commits, syncs) = self.core.counts();
-        self.published.commits.store(commits, Ordering::Relaxed);
-        self.published.syncs.store(syncs, Ordering::Relaxed);
-        for answer in waiting.drain(..) {
-            match (answer, &committed) {
-                (Waiting::Job(reply, outcome), Ok(())) => drop(reply.send(outcome)),
-                (Waiting::Job(reply, outcome), Err(CommitFailure(error))) => {
-                    let replies = vec![Reply::Error(error.clone()); outcome.replies.len()];
-                    drop(reply.send(JobOutcome { replies, receipt: None, rest: outcome.rest }));
-                }
-                (Waiting::Fence(reply), _) => {
-                    let now = Now { wall_ms: self.clock.wall_ms(), elapsed: self.clock.elapsed() };
-                    let (durable, complete_until_ms) = self.core.fence(now);
-                    let _gone = reply.send(Fence { durable, complete_until_ms });
-                }
-            }
-        }
+    /// As [`Worker::commit`], without giving up the lock.
+    fn commit_locked(&mut self, pipeline: &mut Pipeline) -> Result<(), CommitFailure> {
+        let waiting = std::mem::take(&mut pipeline.waiting);
+        let promise = self.promise(&waiting, pipeline);
+        let committed = pipeline.core.commit(&mut self.tail);
+        self.publish(pipeline);
+        let fence = fence(promise, pipeline);
+        answer(waiting, &committed, fence);
+        committed
+    }
+
+    /// What whoever waits for a fence is promised: every record in the open batch or before it has this time at most, every
+    /// record after it a later one.
+    fn promise(&self, waiting: &[Waiting], pipeline: &mut Pipeline) -> Option<u64> {
+        let asked = waiting.iter().any(|waiting| matches!(waiting, Waiting::Fence(_)));
+        asked.then(|| pipeline.core.fence_time_ms(self.shared.now()))
+    }
+
+    /// Lets others see what is durable.
+    fn publish(&self, pipeline: &Pipeline) {
+        *self.published.durable.lock() = pipeline.core.durable();
+        self.published.wal_bytes.store(self.tail.wal_bytes(), Ordering::Relaxed);
+        self.published.commits.store(pipeline.core.commits(), Ordering::Relaxed);
+        self.published.syncs.store(self.tail.syncs(), Ordering::Relaxed);
     }
 
     /// A little of everything; says whether there is more.
-    fn upkeep(&mut self) -> bool {
-        let now = self.now();
-        self.core.recheck_clock(now);
-        if self.gate.holds(Condition::Poisoned) {
+    fn upkeep(&mut self, pipeline: &mut Pipeline) -> bool {
+        let now = self.shared.now();
+        pipeline.core.recheck_clock(now);
+        if self.shared.gate.holds(Condition::Poisoned) {
             return false;
         }
         let expiry_now_ms = self.env.expiry_from_wall_ms(now.wall_ms);
-        let expired = self.upkeep_step("expiry", |core| expire_step(core, now, expiry_now_ms));
+        if pipeline.core.is_idle(expiry_now_ms) {
+            return false;
+        }
+        // Upkeep reads what the engine holds.
+        if self.commit_locked(pipeline).is_err() {
+            return false;
+        }
+        let (core, tail) = (&mut pipeline.core, &mut self.tail);
+        let expired = done("expiry", expire_step(core, tail, now, expiry_now_ms));
+        let reclaimed = done("reclaiming", reclaim_step(core));
         self.published.expired_keys.fetch_add(expired.expired, Ordering::Relaxed);
-        let reclaimed = self.upkeep_step("reclaiming", reclaim_step);
-        let nothing_waits = Ok(());
-        self.answer(&mut Vec::new(), nothing_waits);
+        self.publish(pipeline);
         expired.more || reclaimed.more
     }
+}
 
-    fn upkeep_step(
-        &mut self,
-        what: &'static str,
-        step: impl FnOnce(&mut Core) -> Result<UpkeepDone, UpkeepError>,
-    ) -> UpkeepDone {
-        match step(&mut self.core) {
-            Ok(done) => done,
-            Err(UpkeepError::Commit(CommitFailure(error))) => {
-                tracing::warn!(%error, "{what} was put off");
-                UpkeepDone::default()
-            }
-            Err(UpkeepError::State(error)) => {
-                tracing::error!(%error, "{what} failed");
-                UpkeepDone::default()
-            }
+fn fence(promise: Option<u64>, pipeline: &Pipeline) -> Option<Fence> {
+    promise.map(|complete_until_ms| Fence { durable: pipeline.core.durable(), complete_until_ms })
+}
+
+fn answer(waiting: Vec<Waiting>, committed: &Result<(), CommitFailure>, fence: Option<Fence>) {
+    for waiting in waiting {
+        waiting.answer(committed.as_ref().err(), fence);
+    }
+}
+
+fn done(what: &'static str, step: Result<UpkeepDone, UpkeepError>) -> UpkeepDone {
+    match step {
+        Ok(done) => done,
+        Err(UpkeepError::Commit(CommitFailure(error))) => {
+            tracing::warn!(%error, "{what} was put off");
+            UpkeepDone::default()
+        }
+        Err(UpkeepError::State(error)) => {
+            tracing::error!(%error, "{what} failed");
+            UpkeepDone::default()
         }
     }
 }

@@ -1,25 +1,31 @@
-//! The committer's core: executes steps against the newest state, collects their records in a batch, makes the batch
-//! durable, applies it. No thread, channel or clock of its own.
+//! The committer's core: executes steps against the newest state and collects their records in a batch. No thread, channel or
+//! clock of its own.
+//!
+//! A batch's life: it is open while steps are executed into it; [`Core::seal`] closes it and opens the next one, which goes on
+//! from there; [`Tail::commit`] makes the sealed one durable, then visible; [`Core::settle`] tells the core what came of it.
+//! One batch at a time is sealed and not settled.
 //!
 //! Invariants:
 //! * Nothing reaches the engine, and so no reader, before the batch that holds it is durable.
-//! * No reply of a batch is given out before [`Core::commit`] has returned `Ok` for it.
-//! * A batch that failed leaves no trace in the overlay; after a failure that poisons, nothing is admitted any more.
+//! * No reply of a batch is given out before [`Core::settle`] for it.
+//! * A batch that failed voids the open one too, which goes on from it, and leaves no trace in the overlay; after a failure that
+//!   poisons, nothing is admitted any more.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reddb_file::wal::{BatchBuilder, BatchError, PruneSummary, WalError, WalWriter};
-use reddb_file::{Epoch, Lsn, RecordKind, TimedMark, TimelineId};
+use reddb_file::wal::{BatchBuilder, BatchError, WalWriter};
+use reddb_file::{RecordKind, TimedMark, TimelineId};
 
 use super::gate::{Condition, WriteGate};
 use super::job::{Invocation, Receipt, Step, TxnStep, Watcher};
 use super::log_clock::LogClock;
+use super::tail::{CommitFailure, Sealed, Tail};
 use super::watch::Watches;
 use crate::command::Run;
 use crate::command::budget::AnswerBudget;
-use crate::engine::{AppliedMark, Engine, EngineWrite};
+use crate::engine::{Engine, EngineWrite};
 use crate::keyspace::layout::{EXPIRY_PREFIX, GARBAGE_PREFIX, decode_expiry_entry};
 use crate::keyspace::{Env, FinishedTxn, Overlay, SnapshotState, StateError, Txn, TxnMode};
 use crate::reply::{CommandError, CommandResult, Reply};
@@ -49,16 +55,46 @@ pub(crate) struct CoreParts {
     pub(crate) wal_local_bytes_max: u64,
 }
 
+impl CoreParts {
+    /// The two halves: what executes, and what makes it durable.
+    pub(super) fn split(self) -> (Core, Tail) {
+        let last = self.wal.last();
+        let core = Core {
+            batch: BatchBuilder::new(last),
+            spare: None,
+            durable: last,
+            log_clock: LogClock::new(
+                last.time_ms.max(self.complete_until_ms.saturating_add(1)),
+                self.clock_jump_ms_max,
+            ),
+            engine: Arc::clone(&self.engine),
+            env: self.env,
+            gate: Arc::clone(&self.gate),
+            timeline: self.timeline,
+            overlay: Overlay::new(),
+            state: None,
+            watches: Watches::default(),
+            // Not known before somebody has looked.
+            expiry_due_ms: 0,
+            garbage: true,
+            commits: 0,
+        };
+        (core, Tail::new(self.wal, self.engine, self.gate, self.wal_local_bytes_max))
+    }
+}
+
 /// See the module.
 pub(super) struct Core {
-    wal: WalWriter,
     engine: Arc<dyn Engine>,
     env: Arc<Env>,
     gate: Arc<WriteGate>,
     timeline: TimelineId,
-    wal_local_bytes_max: u64,
     log_clock: LogClock,
+    /// The open batch.
     batch: BatchBuilder,
+    /// The buffer of a batch that is settled.
+    spare: Option<BatchBuilder>,
+    durable: TimedMark,
     overlay: Overlay,
     state: Option<SnapshotState>,
     watches: Watches,
@@ -67,59 +103,30 @@ pub(super) struct Core {
     /// Whether there may be garbage.
     garbage: bool,
     commits: u64,
-    syncs: u64,
 }
 
-/// Why a batch did not become durable; told to everyone who waits for it.
-#[derive(Clone, Debug)]
-pub(super) struct CommitFailure(pub(super) CommandError);
+/// The open batch has no room for a step's record: nothing of the step was done. Once the batch is settled there is room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BatchFull;
 
 impl Core {
-    pub(super) fn new(parts: CoreParts) -> Self {
-        let last = parts.wal.last();
-        let core = Self {
-            batch: BatchBuilder::new(last),
-            log_clock: LogClock::new(
-                last.time_ms.max(parts.complete_until_ms.saturating_add(1)),
-                parts.clock_jump_ms_max,
-            ),
-            wal: parts.wal,
-            engine: parts.engine,
-            env: parts.env,
-            gate: parts.gate,
-            timeline: parts.timeline,
-            wal_local_bytes_max: parts.wal_local_bytes_max,
-            overlay: Overlay::new(),
-            state: None,
-            watches: Watches::default(),
-            // Not known before somebody has looked.
-            expiry_due_ms: 0,
-            garbage: true,
-            commits: 0,
-            syncs: 0,
-        };
-        // A log that was over its limit before this start still is.
-        core.watch_wal_size();
-        core
-    }
-
-    /// The newest durable record.
+    /// The newest record that is durable and visible.
     pub(super) fn durable(&self) -> TimedMark {
-        self.wal.last()
+        self.durable
     }
 
-    /// The bytes of the local log.
-    pub(super) fn wal_bytes(&self) -> u64 {
-        self.wal.local_bytes()
-    }
-
-    /// Records and syncs so far.
-    pub(super) fn counts(&self) -> (u64, u64) {
-        (self.commits, self.syncs)
+    /// Records so far.
+    pub(super) fn commits(&self) -> u64 {
+        self.commits
     }
 
     pub(super) fn engine(&self) -> &Arc<dyn Engine> {
         &self.engine
+    }
+
+    /// Whether nothing is to be made durable.
+    pub(super) fn is_empty(&self) -> bool {
+        self.batch.is_empty()
     }
 
     /// Whether enough is gathered for one sync.
@@ -127,11 +134,11 @@ impl Core {
         self.batch.records_bytes() >= BATCH_RECORDS_BYTES_TARGET
     }
 
-    /// Executes one step. The reply may be given out once [`Core::commit`] returns `Ok`; a receipt where it committed.
+    /// Executes one step. The reply may be given out once the open batch is durable; a receipt where it made a record.
     ///
     /// # Errors
-    /// Where an earlier part of the batch had to be committed first and that failed.
-    pub(super) fn execute(&mut self, step: &Step, now: Now) -> Result<(Reply, Option<Receipt>), CommitFailure> {
+    /// [`BatchFull`].
+    pub(super) fn execute(&mut self, step: &Step, now: Now) -> Result<(Reply, Option<Receipt>), BatchFull> {
         match step {
             Step::Run(invocation) => match invocation.spec.run {
                 Run::Write(_) => self.write(now, |txn| run(txn, invocation)),
@@ -162,7 +169,7 @@ impl Core {
         &mut self,
         now: Now,
         work: impl FnOnce(&mut Txn<'_>) -> CommandResult,
-    ) -> Result<(Reply, Option<Receipt>), CommitFailure> {
+    ) -> Result<(Reply, Option<Receipt>), BatchFull> {
         let refused = |error: CommandError| Ok((Reply::Error(error), None));
         if let Err(error) = self.gate.admit() {
             return refused(error);
@@ -213,7 +220,7 @@ impl Core {
         steps: &[TxnStep],
         watcher: Option<&Watcher>,
         now: Now,
-    ) -> Result<(Reply, Option<Receipt>), CommitFailure> {
+    ) -> Result<(Reply, Option<Receipt>), BatchFull> {
         let expiry_ms = self.env.expiry_from_wall_ms(now.wall_ms);
         if watcher.is_some_and(|watcher| watcher.is_touched() || watcher.has_expired(expiry_ms)) {
             return Ok((Reply::NullArray, None));
@@ -247,73 +254,30 @@ impl Core {
         }
     }
 
-    /// Adds a transaction's record to the batch. The inner error is the record's alone.
-    fn log(&mut self, time_ms: u64, finished: FinishedTxn) -> Result<Result<Receipt, CommandError>, CommitFailure> {
-        let FinishedTxn { payload, mut changed, touched } = finished;
-        let pushed = match self.batch.push(time_ms, RecordKind::Changes, &payload) {
-            Err(BatchError::Full { .. }) => {
-                // The record belongs to the next batch, and so do its entries.
-                let entries = self.overlay.withdraw(changed);
-                self.commit()?;
-                let set_again = entries.into_iter().map(|(key, value)| {
-                    let before = self.overlay.set(key.clone(), value);
-                    (key, before)
-                });
-                changed = set_again.collect();
-                self.batch.push(time_ms, RecordKind::Changes, &payload)
+    /// Adds a transaction's record to the batch. The inner error is the record's alone; either error undoes the transaction.
+    fn log(&mut self, time_ms: u64, finished: FinishedTxn) -> Result<Result<Receipt, CommandError>, BatchFull> {
+        let FinishedTxn { payload, changed, touched } = finished;
+        match self.batch.push(time_ms, RecordKind::Changes, &payload) {
+            Ok(mark) => {
+                self.watches.touch(touched);
+                self.commits += 1;
+                Ok(Ok(Receipt { timeline: self.timeline, lsn: mark.lsn, chain: mark.chain }))
             }
-            pushed => pushed,
-        };
-        let mark = match pushed {
-            Ok(mark) => mark,
             Err(error) => {
                 self.overlay.undo(changed);
-                return Ok(Err(CommandError::new(format!("ERR the transaction cannot be logged: {error}"))));
+                match error {
+                    BatchError::Full { .. } => Err(BatchFull),
+                    error => Ok(Err(CommandError::new(format!("ERR the transaction cannot be logged: {error}")))),
+                }
             }
-        };
-        self.watches.touch(touched);
-        self.commits += 1;
-        Ok(Ok(Receipt { timeline: self.timeline, lsn: mark.lsn, chain: mark.chain }))
-    }
-
-    /// Makes everything executed so far durable, then visible.
-    ///
-    /// # Errors
-    /// Everything since the last commit is then void.
-    pub(super) fn commit(&mut self) -> Result<(), CommitFailure> {
-        if self.batch.is_empty() {
-            return Ok(());
         }
-        let appended = self.wal.append(&mut self.batch);
-        let result = match appended {
-            Ok(()) => {
-                self.syncs += 1;
-                self.apply()
-            }
-            Err(error @ WalError::NoSpace { .. }) => {
-                self.gate.set(Condition::DiskFull, || error.to_string());
-                Err(CommitFailure(CommandError::new(format!("MISCONF the write was not taken (disk_full): {error}"))))
-            }
-            Err(error) => {
-                self.gate.set(Condition::Poisoned, || error.to_string());
-                Err(CommitFailure(CommandError::new(format!(
-                    "MISCONF the write's outcome is unknown, it was not acknowledged: {error}"
-                ))))
-            }
-        };
-        self.overlay.clear();
-        self.state = None;
-        self.batch.reset(self.wal.last());
-        self.watch_wal_size();
-        result
     }
 
-    /// Gives the engine what the batch changed, each entry once: no reader sees a state within a batch.
-    fn apply(&mut self) -> Result<(), CommitFailure> {
+    /// Closes the open batch and opens the next one. The batch sealed before must be settled.
+    pub(super) fn seal(&mut self) -> Sealed {
         // The snapshot would keep what the engine wants to drop.
         self.state = None;
-        let mark = applied(self.batch.last());
-        let writes: Vec<EngineWrite> = self.overlay.take().into_iter().map(EngineWrite::from).collect();
+        let writes: Vec<EngineWrite> = self.overlay.seal().into_iter().map(EngineWrite::from).collect();
         for write in &writes {
             match write.key().first() {
                 Some(&EXPIRY_PREFIX) => self.expiry_due_ms = self.expiry_due_ms.min(expiry_of(write.key())),
@@ -321,46 +285,48 @@ impl Core {
                 _ => {}
             }
         }
-        self.engine.apply(mark, &writes).map_err(|error| {
-            let reason = format!(
-                "record {} is durable in the log but the engine cannot take it: {error}; restart to replay the log",
-                mark.lsn
-            );
-            self.gate.set(Condition::Poisoned, || reason.clone());
-            CommitFailure(CommandError::new(format!("MISCONF {reason}")))
-        })
+        let last = self.batch.last();
+        let mut next = self.spare.take().unwrap_or_else(|| BatchBuilder::new(last));
+        next.reset(last);
+        Sealed { batch: std::mem::replace(&mut self.batch, next), writes }
     }
 
-    fn watch_wal_size(&self) {
-        let (bytes, bytes_max) = (self.wal.local_bytes(), self.wal_local_bytes_max);
-        if bytes > bytes_max {
-            self.gate.set(Condition::ArchiveLag, || {
-                format!(
-                    "the local log has {bytes} bytes and its limit (--wal-local-max) is {bytes_max}: it waits for the \
-                     archive; writes go on by themselves when the archive has caught up, see `reddb check`"
-                )
-            });
+    /// Takes in what came of the sealed batch; `durable` is where the log ends now. Where the batch failed, the open one is void.
+    pub(super) fn settle(&mut self, sealed: Sealed, durable: TimedMark, failed: bool) {
+        self.durable = durable;
+        self.spare = Some(sealed.batch);
+        self.state = None;
+        if failed {
+            self.void();
         } else {
-            self.gate.clear(Condition::ArchiveLag);
+            self.overlay.settle();
         }
     }
 
-    /// Another limit for the local log, in bytes.
-    #[cfg(test)]
-    pub(super) fn limit_wal(&mut self, bytes_max: u64) {
-        self.wal_local_bytes_max = bytes_max;
+    /// Forgets everything that was executed and is not durable.
+    pub(super) fn void(&mut self) {
+        self.state = None;
+        self.overlay.clear();
+        self.batch.reset(self.durable);
     }
 
-    /// Gives up log segments wholly at or below `up_to`.
-    pub(super) fn prune(&mut self, up_to: Lsn) -> PruneSummary {
-        let summary = self.wal.prune(up_to);
-        self.watch_wal_size();
-        summary
+    /// Makes everything executed so far durable, then visible.
+    ///
+    /// # Errors
+    /// Everything since the last commit is then void.
+    pub(super) fn commit(&mut self, tail: &mut Tail) -> Result<(), CommitFailure> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let mut sealed = self.seal();
+        let committed = tail.commit(&mut sealed);
+        self.settle(sealed, tail.last(), committed.is_err());
+        committed
     }
 
-    /// The durable mark, and a time at or below which no record after it will be.
-    pub(super) fn fence(&mut self, now: Now) -> (TimedMark, u64) {
-        (self.wal.last(), self.log_clock.fence(now.wall_ms, now.elapsed))
+    /// A time at or below which no record will be that is executed from now on.
+    pub(super) fn fence_time_ms(&mut self, now: Now) -> u64 {
+        self.log_clock.fence(now.wall_ms, now.elapsed)
     }
 
     /// Believes the wall clock, wherever it is.
@@ -374,14 +340,6 @@ impl Core {
         if self.gate.holds(Condition::ClockJump) && self.log_clock.tick(now.wall_ms, now.elapsed).is_ok() {
             self.gate.clear(Condition::ClockJump);
         }
-    }
-
-    /// The epoch of everything logged from now on.
-    ///
-    /// # Errors
-    /// Where the log knows a later one.
-    pub(super) fn start_epoch(&mut self, epoch: Epoch) -> Result<(), WalError> {
-        self.wal.start_epoch(epoch)
     }
 
     /// Runs `work` on what the engine holds; the batch must be committed.
@@ -401,6 +359,11 @@ impl Core {
     /// Whether there may be garbage.
     pub(super) fn may_have_garbage(&self) -> bool {
         self.garbage
+    }
+
+    /// Whether upkeep has nothing to do at this time of the expiry clock.
+    pub(super) fn is_idle(&self, expiry_now_ms: u64) -> bool {
+        !self.may_expire(expiry_now_ms) && !self.may_have_garbage()
     }
 
     /// Whether writes are refused for want of space.
@@ -439,8 +402,4 @@ fn expiry_of(hint: &Bytes) -> u64 {
 
 fn exec_abort(error: &CommandError) -> CommandError {
     CommandError::new(format!("EXECABORT Transaction discarded because of: {}", error.text()))
-}
-
-fn applied(mark: TimedMark) -> AppliedMark {
-    AppliedMark { lsn: mark.lsn, chain: mark.chain, time_ms: mark.time_ms }
 }

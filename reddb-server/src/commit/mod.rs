@@ -1,10 +1,12 @@
-//! The write path: sessions submit jobs, one thread executes, logs, syncs, applies and answers.
+//! The write path: sessions submit jobs, one batch after the other is executed, logged, synced, applied and answered.
 
 mod committer;
 mod core;
 pub(crate) mod gate;
 mod job;
 mod log_clock;
+mod pipeline;
+mod tail;
 mod upkeep;
 mod watch;
 
@@ -13,5 +15,7 @@ pub(crate) use core::CoreParts;
 pub use job::Receipt;
 pub(crate) use job::{Invocation, Job, JobOutcome, Step, TxnStep, Watcher};
 
+#[cfg(test)]
+mod overlap_tests;
 #[cfg(test)]
 mod tests;

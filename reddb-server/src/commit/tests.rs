@@ -14,6 +14,7 @@ use reddb_file::{Chain, ClusterId, Epoch, Lsn, Mark, TimedMark, TimelineId};
 use super::core::{Core, CoreParts, Now};
 use super::gate::{Condition, WriteGate};
 use super::job::{Invocation, Receipt, Step, TxnStep, Watcher};
+use super::tail::{CommitFailure, Tail};
 use super::upkeep::{expire_step, reclaim_step};
 use crate::command::{Args, CommandSpec, KeyPositions, Run, table};
 use crate::engine::{Engine, EngineConfig, LsmEngine};
@@ -28,7 +29,7 @@ fn fail_half_way(txn: &mut Txn<'_>, args: &Args) -> CommandResult {
     Err(crate::reply::CommandError::SYNTAX)
 }
 
-static FAIL_HALF_WAY: CommandSpec = CommandSpec {
+pub(super) static FAIL_HALF_WAY: CommandSpec = CommandSpec {
     name: "failhalfway",
     arity: 2,
     flags: &[],
@@ -41,13 +42,14 @@ static FAIL_HALF_WAY: CommandSpec = CommandSpec {
 };
 
 /// A node whose log is on a simulated machine and whose engine is on a real one.
-struct Node {
-    vfs: SimVfs,
-    engine_dir: tempfile::TempDir,
-    core: Core,
-    gate: Arc<WriteGate>,
+pub(super) struct Node {
+    pub(super) vfs: SimVfs,
+    pub(super) engine_dir: tempfile::TempDir,
+    pub(super) core: Core,
+    pub(super) tail: Tail,
+    pub(super) gate: Arc<WriteGate>,
     pool: Arc<SegmentPool>,
-    now: Now,
+    pub(super) now: Now,
     salts: u8,
 }
 
@@ -67,7 +69,7 @@ fn control() -> ControlState {
 }
 
 impl Node {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let vfs = SimVfs::new(1);
         reddb_file::durable::create_dir_durable(&vfs, Path::new(DIR)).expect("a directory");
         Self::open(vfs, 0)
@@ -109,7 +111,7 @@ impl Node {
         }
         replayer.finish().expect("applies");
         let gate = Arc::new(WriteGate::new());
-        let core = Core::new(CoreParts {
+        let parts = CoreParts {
             wal,
             engine,
             env: Arc::new(Env::new(0, 1)),
@@ -118,16 +120,27 @@ impl Node {
             clock_jump_ms_max: 1_000_000,
             complete_until_ms: 0,
             wal_local_bytes_max,
-        });
+        };
+        let (core, tail) = parts.split();
         let now = Now { wall_ms: 1_000_000, elapsed: Duration::from_secs(1) };
-        Self { vfs, engine_dir, core, gate, pool, now, salts: salts + 100 }
+        Self { vfs, engine_dir, core, tail, gate, pool, now, salts: salts + 100 }
     }
 
     /// The machine loses power and starts again.
-    fn crash(self) -> Self {
+    pub(super) fn crash(self) -> Self {
         self.vfs.crash(Keep::Nothing);
         drop(self.engine_dir);
         Self::open(self.vfs, self.salts)
+    }
+
+    /// The node, and how to crash it when its parts are in use elsewhere.
+    pub(super) fn disassemble(self) -> (Self, impl FnOnce() -> Self + use<>) {
+        let (vfs, salts) = (self.vfs.clone(), self.salts);
+        let crash = move || {
+            vfs.crash(Keep::Nothing);
+            Self::open(vfs, salts)
+        };
+        (self, crash)
     }
 
     fn pass_ms(&mut self, ms: u64) {
@@ -135,19 +148,23 @@ impl Node {
         self.now.elapsed += Duration::from_millis(ms);
     }
 
-    fn execute(&mut self, words: &str) -> (Reply, Option<Receipt>) {
+    pub(super) fn execute(&mut self, words: &str) -> (Reply, Option<Receipt>) {
         let now = self.now;
         self.core.execute(&Step::Run(invoke(words)), now).expect("is executed")
     }
 
+    fn commit(&mut self) -> Result<(), CommitFailure> {
+        self.core.commit(&mut self.tail)
+    }
+
     /// Executes and commits one command.
-    fn run(&mut self, words: &str) -> Reply {
+    pub(super) fn run(&mut self, words: &str) -> Reply {
         let (reply, _) = self.execute(words);
-        self.core.commit().expect("is durable");
+        self.commit().expect("is durable");
         reply
     }
 
-    fn digest(&self) -> [u8; 32] {
+    pub(super) fn digest(&self) -> [u8; 32] {
         digest::digest(&SnapshotState::newest(self.core.engine())).expect("readable")
     }
 
@@ -160,7 +177,7 @@ impl Node {
     }
 }
 
-fn invoke(words: &str) -> Invocation {
+pub(super) fn invoke(words: &str) -> Invocation {
     let args: Vec<Bytes> = words.split(' ').map(|word| Bytes::copy_from_slice(word.as_bytes())).collect();
     if args[0] == FAIL_HALF_WAY.name {
         return Invocation { spec: &FAIL_HALF_WAY, args, db: 0 };
@@ -175,7 +192,7 @@ fn nothing_is_visible_before_it_is_durable() {
     node.execute("SET a 1");
     assert_eq!(SnapshotState::newest(node.core.engine()).lsn(), Lsn::ZERO, "in flight");
     assert_eq!(node.execute("GET a").0, Reply::bulk("1"), "the batch sees itself");
-    node.core.commit().expect("is durable");
+    node.commit().expect("is durable");
     assert_eq!(SnapshotState::newest(node.core.engine()).lsn(), Lsn::new(1));
     let before = node.digest();
     assert_eq!(node.crash().digest(), before);
@@ -187,8 +204,8 @@ fn a_batch_is_one_sync() {
     for number in 0..100 {
         node.execute(&format!("SET key:{number} {number}"));
     }
-    node.core.commit().expect("is durable");
-    assert_eq!(node.core.counts(), (100, 1));
+    node.commit().expect("is durable");
+    assert_eq!((node.core.commits(), node.tail.syncs()), (100, 1));
     assert_eq!(node.core.durable().lsn, Lsn::new(100));
 }
 
@@ -200,7 +217,7 @@ fn a_failed_sync_acknowledges_nothing_and_poisons_for_good() {
         let before = node.digest();
         node.vfs.fail_nth(op, 1, std::io::ErrorKind::Other);
         node.execute("SET lost 1");
-        let failure = node.core.commit().expect_err("is not durable");
+        let failure = node.commit().expect_err("is not durable");
         assert!(failure.0.text().starts_with("MISCONF the write's outcome is unknown"), "{failure:?}");
         assert!(node.gate.holds(Condition::Poisoned));
         assert_eq!(node.digest(), before, "readers never saw it");
@@ -221,7 +238,7 @@ fn a_full_disk_refuses_and_goes_on_when_there_is_space() {
     let mut refused = None;
     for number in 0..1_000 {
         node.execute(&format!("SET filler:{number} {}", "x".repeat(4_000)));
-        if let Err(failure) = node.core.commit() {
+        if let Err(failure) = node.commit() {
             refused = Some((number, failure));
             break;
         }
@@ -254,7 +271,7 @@ fn a_transaction_is_one_record_in_which_a_failing_command_leaves_nothing() {
     let steps = words.map(|words| TxnStep::Run(invoke(words))).to_vec();
     let now = node.now;
     let (reply, receipt) = node.core.execute(&Step::Transaction { steps, watcher: None }, now).expect("is executed");
-    node.core.commit().expect("is durable");
+    node.commit().expect("is durable");
     let Reply::Array(replies) = reply else { panic!("an array") };
     assert_eq!(replies[0], Reply::Ok);
     assert!(matches!(replies[1], Reply::Error(_)) && matches!(replies[4], Reply::Error(_)));
@@ -314,14 +331,14 @@ fn what_has_expired_is_hidden_at_once_and_deleted_by_a_record() {
     }
     node.execute("SET extended 1 PX 100");
     node.execute("PEXPIRE extended 100000");
-    node.core.commit().expect("is durable");
+    node.commit().expect("is durable");
     node.pass_ms(1_000);
     assert_eq!(node.run("GET key:0"), Reply::Null);
     let last = node.core.durable().lsn;
     let mut expired = 0;
     loop {
         let now = node.now;
-        let done = expire_step(&mut node.core, now, now.wall_ms).expect("works");
+        let done = expire_step(&mut node.core, &mut node.tail, now, now.wall_ms).expect("works");
         expired += done.expired;
         if !done.more {
             break;
@@ -344,7 +361,7 @@ fn what_was_dropped_is_reclaimed_and_nothing_else() {
         node.execute(&format!("HSET big field:{number} {number}"));
         node.execute(&format!("HSET hash:{number} a 1 b 2"));
     }
-    node.core.commit().expect("is durable");
+    node.commit().expect("is durable");
     let records = node.core.durable().lsn;
     node.run("DEL big");
     assert_eq!(node.core.durable().lsn.records_since(records), 1, "one record, however big");
@@ -373,7 +390,7 @@ fn a_clock_that_jumps_ahead_refuses_writes_until_it_is_confirmed() {
 #[test]
 fn a_log_over_its_limit_refuses_until_it_is_pruned() {
     let mut node = Node::new();
-    node.core.limit_wal(600 * 1024);
+    node.tail.limit_wal(600 * 1024);
     let mut taken = 0;
     while node.run(&format!("SET key:{taken} {}", "x".repeat(4_000))) == Reply::Ok {
         taken += 1;
@@ -382,7 +399,7 @@ fn a_log_over_its_limit_refuses_until_it_is_pruned() {
     assert!(node.gate.holds(Condition::ArchiveLag));
     assert_eq!(node.run("GET key:0"), Reply::bulk("x".repeat(4_000)), "reads go on");
     let durable = node.core.durable().lsn;
-    node.core.prune(durable);
+    node.tail.prune(durable);
     assert_eq!(node.run("SET more 1"), Reply::Ok);
     while node.pool.fill_step(1 << 20).expect("works") != reddb_file::wal::FillProgress::Idle {}
 }
@@ -408,7 +425,7 @@ fn whoever_asks_a_committer_that_stops_is_answered_or_told() {
         let node = Node::new();
         let clock: Arc<dyn crate::clock::Clock> = Arc::new(crate::clock::SystemClock::new());
         let env = Arc::new(Env::new(0, 1));
-        let started = super::Committer::start_core(node.core, TimelineId::FIRST, node.gate, env, clock);
+        let started = super::Committer::start_parts((node.core, node.tail), TimelineId::FIRST, node.gate, env, clock);
         let committer = Arc::new(started.expect("starts"));
         let asking = Arc::clone(&committer);
         let asker = std::thread::spawn(move || while asking.fence().blocking_recv().is_ok() {});
@@ -426,14 +443,20 @@ fn hold(_: &mut Txn<'_>, _: &Args) -> CommandResult {
     released.map(|()| Reply::Ok).map_err(|_| crate::reply::CommandError::SYNTAX)
 }
 
-static HOLD: CommandSpec =
-    CommandSpec { name: "hold", summary: "Takes until it is released.", run: Run::Write(hold), ..FAIL_HALF_WAY };
+static HOLD: CommandSpec = CommandSpec {
+    name: "hold",
+    summary: "Takes until it is released.",
+    heavy: true,
+    run: Run::Write(hold),
+    ..FAIL_HALF_WAY
+};
 
 #[test]
 fn a_commit_that_takes_long_holds_up_nobody_else_in_its_runtime() {
     let node = Node::new();
     let (env, clock) = (Arc::new(Env::new(0, 1)), Arc::new(crate::clock::SystemClock::new()));
-    let committer = super::Committer::start_core(node.core, TimelineId::FIRST, node.gate, env, clock).expect("starts");
+    let committer = super::Committer::start_parts((node.core, node.tail), TimelineId::FIRST, node.gate, env, clock)
+        .expect("starts");
     let committer = Arc::new(committer);
     let (release, held) = std::sync::mpsc::channel();
     *HELD.lock() = Some(held);
@@ -453,7 +476,8 @@ fn a_job_with_large_answers_is_cut_and_the_rest_handed_back() {
     let mut node = Node::new();
     node.core.execute(&Step::Run(large_value(1 << 20)), node.now).expect("is executed");
     let (env, clock) = (Arc::new(Env::new(0, 1)), Arc::new(crate::clock::SystemClock::new()));
-    let committer = super::Committer::start_core(node.core, TimelineId::FIRST, node.gate, env, clock).expect("starts");
+    let committer = super::Committer::start_parts((node.core, node.tail), TimelineId::FIRST, node.gate, env, clock)
+        .expect("starts");
     let mut steps = vec![Step::Run(invoke("SET small 1"))];
     steps.extend((0..100).map(|_| Step::Run(invoke("GET large"))));
     steps.push(Step::Run(invoke("SET small 2")));

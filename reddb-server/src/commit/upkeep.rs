@@ -8,7 +8,8 @@ use std::ops::Bound;
 use bytes::Bytes;
 use reddb_wire::ObjectId;
 
-use super::core::{CommitFailure, Core, Now};
+use super::core::{BatchFull, Core, Now};
+use super::tail::{CommitFailure, Tail};
 use crate::engine::RangeDeletion;
 use crate::keyspace::layout::{
     EXPIRY_PREFIX, GARBAGE_PREFIX, Garbage, decode_entry, decode_expiry_entry, decode_garbage_entry, expiry_entry,
@@ -55,7 +56,12 @@ impl From<StateError> for UpkeepError {
 }
 
 /// Deletes some keys that have expired by `expiry_now_ms` of the expiry clock. The batch must be committed.
-pub(super) fn expire_step(core: &mut Core, now: Now, expiry_now_ms: u64) -> Result<UpkeepDone, UpkeepError> {
+pub(super) fn expire_step(
+    core: &mut Core,
+    tail: &mut Tail,
+    now: Now,
+    expiry_now_ms: u64,
+) -> Result<UpkeepDone, UpkeepError> {
     if !core.may_expire(expiry_now_ms) {
         return Ok(UpkeepDone::default());
     }
@@ -77,7 +83,7 @@ pub(super) fn expire_step(core: &mut Core, now: Now, expiry_now_ms: u64) -> Resu
     };
     let more = hints.len() == EXPIRE_STEP_HINTS;
     let mut expired = 0;
-    let (reply, _) = core.write(now, |txn| {
+    let written = core.write(now, |txn| {
         for hint in &hints {
             let (_, space, key) = decode_expiry_entry(hint).map_err(StateError::from)?;
             for db in 0..DATABASE_COUNT {
@@ -90,11 +96,11 @@ pub(super) fn expire_step(core: &mut Core, now: Now, expiry_now_ms: u64) -> Resu
             }
         }
         Ok(Reply::Ok)
-    })?;
-    core.commit()?;
+    });
+    core.commit(tail)?;
     core.release_state();
-    if matches!(reply, Reply::Error(_)) {
-        // Writes are refused for now: the hints stay.
+    if matches!(written, Err(BatchFull) | Ok((Reply::Error(_), _))) {
+        // Nothing is written for now: the hints stay.
         return Ok(UpkeepDone::default());
     }
     delete_all(core, &from, &prefix_after(&last))?;

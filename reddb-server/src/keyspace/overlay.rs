@@ -1,4 +1,5 @@
-//! What the running batch has changed and the engine does not hold yet.
+//! What batches have changed and the engine does not hold yet: the batch that is open, and those that are on their way to the
+//! engine.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -9,19 +10,28 @@ use bytes::Bytes;
 pub(crate) type OverlayEntry = (Bytes, Option<Bytes>);
 
 /// An entry that was changed, and what it was changed to before that, if it was.
-pub(crate) type OverlayUndo = (Bytes, Option<Option<Bytes>>);
+pub(crate) type OverlayUndo = (Bytes, Option<Version>);
+
+/// What an entry was changed to, and by which batch.
+#[derive(Clone, Debug)]
+pub(crate) struct Version {
+    batch: u64,
+    value: Option<Bytes>,
+}
 
 /// Engine entries that are newer than the engine: a value, or `None` for "deleted".
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
-    entries: BTreeMap<Bytes, Option<Bytes>>,
+    entries: BTreeMap<Bytes, Version>,
+    /// The open batch, by its number.
+    batch: u64,
 }
 
 impl Overlay {
     /// Nothing changed.
     #[must_use]
     pub(crate) const fn new() -> Self {
-        Self { entries: BTreeMap::new() }
+        Self { entries: BTreeMap::new(), batch: 0 }
     }
 
     /// Whether nothing was changed.
@@ -30,32 +40,47 @@ impl Overlay {
         self.entries.is_empty()
     }
 
-    /// Forgets everything: the engine has caught up.
+    /// Forgets everything: the engine has caught up, or the batches are void.
     pub(crate) fn clear(&mut self) {
         self.entries.clear();
+    }
+
+    /// Closes the open batch and begins another: what it changed, in key order. It stays until [`Overlay::settle`].
+    #[must_use]
+    pub(crate) fn seal(&mut self) -> Vec<OverlayEntry> {
+        let sealed = self.entries.iter().filter(|(_, version)| version.batch == self.batch);
+        let sealed = sealed.map(|(key, version)| (key.clone(), version.value.clone())).collect();
+        self.batch += 1;
+        sealed
+    }
+
+    /// The engine holds every batch that is sealed: only what the open one changed stays.
+    pub(crate) fn settle(&mut self) {
+        let open = self.batch;
+        self.entries.retain(|_, version| version.batch == open);
     }
 
     /// Everything that was changed, in key order; nothing stays.
     #[must_use]
     pub(crate) fn take(&mut self) -> Vec<OverlayEntry> {
-        std::mem::take(&mut self.entries).into_iter().collect()
+        std::mem::take(&mut self.entries).into_iter().map(|(key, version)| (key, version.value)).collect()
     }
 
     /// What the entry was changed to, or `None` where it was not changed.
     #[must_use]
     pub(crate) fn get(&self, key: &[u8]) -> Option<&Option<Bytes>> {
-        self.entries.get(key)
+        self.entries.get(key).map(|version| &version.value)
     }
 
     /// Changes the entry and gives what it was changed to before.
-    pub(crate) fn set(&mut self, key: Bytes, value: Option<Bytes>) -> Option<Option<Bytes>> {
-        self.entries.insert(key, value)
+    pub(crate) fn set(&mut self, key: Bytes, value: Option<Bytes>) -> Option<Version> {
+        self.entries.insert(key, Version { batch: self.batch, value })
     }
 
     /// Puts back what [`Overlay::set`] gave.
-    pub(crate) fn restore(&mut self, key: Bytes, before: Option<Option<Bytes>>) {
+    pub(crate) fn restore(&mut self, key: Bytes, before: Option<Version>) {
         match before {
-            Some(value) => self.entries.insert(key, value),
+            Some(version) => self.entries.insert(key, version),
             None => self.entries.remove(&key),
         };
     }
@@ -65,19 +90,6 @@ impl Overlay {
         for (key, before) in changed.into_iter().rev() {
             self.restore(key, before);
         }
-    }
-
-    /// As [`Overlay::undo`], and gives what the entries were changed to.
-    #[must_use]
-    pub(crate) fn withdraw(&mut self, changed: Vec<OverlayUndo>) -> Vec<OverlayEntry> {
-        let mut entries = BTreeMap::new();
-        for (key, _) in &changed {
-            if let Some(value) = self.entries.get(key) {
-                entries.insert(key.clone(), value.clone());
-            }
-        }
-        self.undo(changed);
-        entries.into_iter().collect()
     }
 
     /// The changed entries of a range, in key order.
@@ -92,6 +104,6 @@ impl Overlay {
             _ => false,
         };
         let range = (!empty).then(|| self.entries.range::<Bytes, _>((from, to)));
-        range.into_iter().flatten()
+        range.into_iter().flatten().map(|(key, version)| (key, &version.value))
     }
 }

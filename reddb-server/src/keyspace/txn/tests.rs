@@ -237,7 +237,7 @@ proptest! {
 
     #[test]
     fn transactions_do_what_the_model_does(
-        records in proptest::collection::vec((proptest::collection::vec(op(), 1..12), 0u64..12, any::<bool>()), 1..12),
+        records in proptest::collection::vec((proptest::collection::vec(op(), 1..12), 0u64..12, any::<bool>(), any::<bool>()), 1..12),
     ) {
         let env = Env::new(0, 1);
         let mut engine = MemoryState::default();
@@ -246,7 +246,8 @@ proptest! {
         let mut overlay = Overlay::new();
         let mut model = Model::default();
         let mut now_ms = 1000;
-        for (lsn, (ops, passed_ms, engine_catches_up)) in (1..).zip(records) {
+        let mut sealed = Vec::new();
+        for (lsn, (ops, passed_ms, seals, engine_catches_up)) in (1..).zip(records) {
             now_ms += passed_ms;
             let before = model.clone();
             let mut txn = Txn::new(&engine, &mut overlay, &env, TxnMode::Write(Lsn::new(lsn)), now_ms);
@@ -267,12 +268,26 @@ proptest! {
                 }
                 replica = replica.replayed(&finished.payload);
             }
+            if seals {
+                // The engine will be told while the next batch is open.
+                for batch in std::mem::replace(&mut sealed, vec![overlay.seal()]) {
+                    engine.write(&batch);
+                }
+                continue;
+            }
             if engine_catches_up {
+                for batch in sealed.drain(..) {
+                    engine.write(&batch);
+                }
+                overlay.settle();
                 engine.write(&overlay.take());
                 prop_assert_eq!(engine.entries(), replica.entries());
                 prop_assert_eq!(digest::digest(&engine).unwrap(), digest::digest(&replica).unwrap());
                 engine.check();
             }
+        }
+        for batch in sealed {
+            engine.write(&batch);
         }
         engine.write(&overlay.take());
         prop_assert_eq!(engine.entries(), replica.entries());
@@ -307,7 +322,7 @@ fn a_transaction_too_large_for_a_record_leaves_nothing() {
     assert_eq!(txn.database(0).unwrap().key_count, 1);
     let finished = txn.finish().unwrap().unwrap();
     assert_eq!(finished.changed.len(), 2);
-    assert_eq!(overlay.withdraw(finished.changed).len(), 2);
+    overlay.undo(finished.changed);
     assert!(overlay.is_empty());
 }
 

@@ -1,0 +1,130 @@
+//! The end of the log: makes a sealed batch durable, then visible.
+//!
+//! Belongs to the committer's thread. What it needs from the core it gets with the batch, so that the core can execute what
+//! comes next while a sync runs.
+
+use std::sync::Arc;
+
+use reddb_file::wal::{BatchBuilder, PruneSummary, WalError, WalWriter};
+use reddb_file::{Epoch, Lsn, TimedMark};
+
+use super::gate::{Condition, WriteGate};
+use crate::engine::{AppliedMark, Engine, EngineWrite};
+use crate::reply::CommandError;
+
+/// A batch that is complete, with what it means for the engine.
+pub(super) struct Sealed {
+    /// The records.
+    pub(super) batch: BatchBuilder,
+    /// Each entry that they changed, once.
+    pub(super) writes: Vec<EngineWrite>,
+}
+
+/// Why a batch did not become durable; told to everyone who waits for it.
+#[derive(Clone, Debug)]
+pub(super) struct CommitFailure(pub(super) CommandError);
+
+/// See the module.
+pub(super) struct Tail {
+    wal: WalWriter,
+    engine: Arc<dyn Engine>,
+    gate: Arc<WriteGate>,
+    wal_local_bytes_max: u64,
+    syncs: u64,
+}
+
+impl Tail {
+    pub(super) fn new(wal: WalWriter, engine: Arc<dyn Engine>, gate: Arc<WriteGate>, wal_local_bytes_max: u64) -> Self {
+        let tail = Self { wal, engine, gate, wal_local_bytes_max, syncs: 0 };
+        // A log that was over its limit before this start still is.
+        tail.watch_wal_size();
+        tail
+    }
+
+    /// The newest durable record.
+    pub(super) fn last(&self) -> TimedMark {
+        self.wal.last()
+    }
+
+    /// The bytes of the local log.
+    pub(super) fn wal_bytes(&self) -> u64 {
+        self.wal.local_bytes()
+    }
+
+    /// Syncs so far.
+    pub(super) fn syncs(&self) -> u64 {
+        self.syncs
+    }
+
+    /// Makes a batch durable, then visible: the engine gets each entry once, so that no reader sees a state within a batch.
+    ///
+    /// # Errors
+    /// Nothing of the batch was or will be visible in this process.
+    pub(super) fn commit(&mut self, sealed: &mut Sealed) -> Result<(), CommitFailure> {
+        let committed = match self.wal.append(&mut sealed.batch) {
+            Ok(()) => {
+                self.syncs += 1;
+                self.apply(sealed.batch.last(), &sealed.writes)
+            }
+            Err(error @ WalError::NoSpace { .. }) => {
+                self.gate.set(Condition::DiskFull, || error.to_string());
+                Err(CommitFailure(CommandError::new(format!("MISCONF the write was not taken (disk_full): {error}"))))
+            }
+            Err(error) => {
+                self.gate.set(Condition::Poisoned, || error.to_string());
+                Err(CommitFailure(CommandError::new(format!(
+                    "MISCONF the write's outcome is unknown, it was not acknowledged: {error}"
+                ))))
+            }
+        };
+        self.watch_wal_size();
+        committed
+    }
+
+    fn apply(&self, last: TimedMark, writes: &[EngineWrite]) -> Result<(), CommitFailure> {
+        let mark = AppliedMark { lsn: last.lsn, chain: last.chain, time_ms: last.time_ms };
+        self.engine.apply(mark, writes).map_err(|error| {
+            let reason = format!(
+                "record {} is durable in the log but the engine cannot take it: {error}; restart to replay the log",
+                mark.lsn
+            );
+            self.gate.set(Condition::Poisoned, || reason.clone());
+            CommitFailure(CommandError::new(format!("MISCONF {reason}")))
+        })
+    }
+
+    fn watch_wal_size(&self) {
+        let (bytes, bytes_max) = (self.wal.local_bytes(), self.wal_local_bytes_max);
+        if bytes > bytes_max {
+            self.gate.set(Condition::ArchiveLag, || {
+                format!(
+                    "the local log has {bytes} bytes and its limit (--wal-local-max) is {bytes_max}: it waits for the \
+                     archive; writes go on by themselves when the archive has caught up, see `reddb check`"
+                )
+            });
+        } else {
+            self.gate.clear(Condition::ArchiveLag);
+        }
+    }
+
+    /// Another limit for the local log, in bytes.
+    #[cfg(test)]
+    pub(super) fn limit_wal(&mut self, bytes_max: u64) {
+        self.wal_local_bytes_max = bytes_max;
+    }
+
+    /// Gives up log segments wholly at or below `up_to`.
+    pub(super) fn prune(&mut self, up_to: Lsn) -> PruneSummary {
+        let summary = self.wal.prune(up_to);
+        self.watch_wal_size();
+        summary
+    }
+
+    /// The epoch of every batch that is sealed from now on; none may be sealed and not committed.
+    ///
+    /// # Errors
+    /// Where the log knows a later one.
+    pub(super) fn start_epoch(&mut self, epoch: Epoch) -> Result<(), WalError> {
+        self.wal.start_epoch(epoch)
+    }
+}
