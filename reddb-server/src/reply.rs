@@ -75,7 +75,8 @@ impl Reply {
             Self::Bulk(bytes) | Self::Text(bytes) => bytes.len(),
             Self::Array(replies) | Self::Set(replies) => all(replies),
             Self::Map(entries) | Self::Pairs(entries) => pairs(entries),
-            Self::Simple(text) | Self::Error(CommandError(text)) => text.len(),
+            Self::Simple(text) => text.len(),
+            Self::Error(error) => error.line().len(),
             Self::Ok | Self::Int(_) | Self::Null | Self::NullArray | Self::Double(_) | Self::Bool(_) | Self::None => 0,
         }
     }
@@ -88,28 +89,48 @@ impl Reply {
 }
 
 /// An error answer: one line, its first word the prefix that clients switch on.
+///
+/// It is bytes, since it may quote what a client sent; [`Self::text`] and `Display` show them to people.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct CommandError(Cow<'static, str>);
+#[error("{}", self.text())]
+pub struct CommandError(Cow<'static, [u8]>);
 
 impl CommandError {
     /// An error with a fixed text, prefix included.
     #[must_use]
     pub(crate) const fn fixed(text: &'static str) -> Self {
-        Self(Cow::Borrowed(text))
+        Self(Cow::Borrowed(text.as_bytes()))
     }
 
     /// An error with this text, prefix included; line breaks become spaces, since an error is one line.
     #[must_use]
     pub(crate) fn new(text: impl Into<String>) -> Self {
-        let text: String = text.into();
-        if text.contains(['\r', '\n']) { Self(text.replace(['\r', '\n'], " ").into()) } else { Self(text.into()) }
+        Self::of_bytes(text.into().into_bytes())
     }
 
-    /// The line, without the leading `-`.
+    /// An error with these bytes, prefix included; line breaks become spaces, since an error is one line.
     #[must_use]
-    pub fn text(&self) -> &str {
+    pub(crate) fn of_bytes(mut line: Vec<u8>) -> Self {
+        line.iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n')).for_each(|byte| *byte = b' ');
+        Self(line.into())
+    }
+
+    /// An error that quotes what a client sent, as far as C would print it: up to the first zero byte.
+    #[must_use]
+    pub(crate) fn quoting(before: &str, quoted: &[u8], after: &str) -> Self {
+        Self::of_bytes([before.as_bytes(), until_zero(quoted), after.as_bytes()].concat())
+    }
+
+    /// The line as it is sent, without the leading `-`.
+    #[must_use]
+    pub fn line(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The line as text: quoted bytes that are not UTF-8 are replaced.
+    #[must_use]
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.0)
     }
 
     /// The key holds another type.
@@ -131,6 +152,12 @@ impl CommandError {
     pub(crate) fn wrong_arity(command: &str) -> Self {
         Self::new(format!("ERR wrong number of arguments for '{}' command", command.to_ascii_lowercase()))
     }
+}
+
+/// The bytes before the first zero.
+#[must_use]
+pub(crate) fn until_zero(bytes: &[u8]) -> &[u8] {
+    &bytes[..memchr::memchr(0, bytes).unwrap_or(bytes.len())]
 }
 
 /// What a command's execution gives.

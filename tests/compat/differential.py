@@ -160,8 +160,9 @@ def intended(command):
 
 
 def words(line):
-    """A line of a script: words, double quotes enclosing Python bytes."""
+    """A line of a script: words, double quotes enclosing Python bytes; LONG is a long one that is not UTF-8."""
     found = re.findall(r'"((?:[^"\\]|\\.)*)"|(\S+)', line)
+    found = [("\\xff\\xc3" * 100, "") if plain == "LONG" else (quoted, plain) for quoted, plain in found]
     return [
         plain.encode() if plain else quoted.encode("latin-1").decode("unicode_escape").encode("latin-1")
         for quoted, plain in found
@@ -227,6 +228,10 @@ set s 1 | hset s f v | hget s f | hmget s f | hgetall s | hlen s | hkeys s | hva
 hset h a 1 | hrandfield h | hrandfield h 1 | hrandfield h 5 | hrandfield h -3 | hrandfield h 1 withvalues | hrandfield h -2 withvalues | hrandfield nosuch | hrandfield nosuch 1 | hrandfield h x | hrandfield h 1 foo | hrandfield h 0 | hscan h 0 | hscan h 0 match x* | hscan h 0 count 0 | hscan h x | hscan nosuch 0 | hscan h 0 foo
 get | get a b | set | mget | mset | del | exists | type | hset | hget h | hgetall | expire a | rename a | scan | hscan h | incrby a | append a | object | dbsize x | flushall a b c
 lolwut | role | client help | command help | command docs get | function stats | client tracking on | debug sleep 0
+"\\xff\\xfe" "\\xc3" | "\\xe2\\x82" | "\\n\\r" "\\r\\n\\xff" | LONG LONG x | client "\\xff\\r\\n" | client LONG | object "\\xffa\\x00b" | object LONG | command "\\xff" foo | function "\\xff" | config "\\xff\\x00"
+client list type "\\xff\\n" | client kill type "a\\x00b" | client kill user "\\xff\\x00" | hello 3 "\\xff\\n" | hello 3 "\\x00" | expire a 1 "\\xff\\n" | expire a 1 "a\\nb\\r\\n" | expire a 1 LONG | function list "\\xff\\r\\n" | function list "a\\x00b"
+config set "\\xff\\n\\x00" y | config set LONG y | config set MaxClients x | config set DATABASES 10 | config set timeout 1 TIMEOUT 2 | config set HASH-max-ziplist-entries x | config set timeout 0
+multi | "\\xff" "\\xff" | exec | multi | client "\\xff" | exec
 set "\\x00\\xff" "\\r\\n" | get "\\x00\\xff" | strlen "\\x00\\xff" | keys * | hset h "\\x00" "\\xff" | hgetall h
 """.strip().splitlines()
 
@@ -236,6 +241,7 @@ RAW = [
     b"*1\r\n$600000000\r\n", b"*+1\r\n", b"*1\r\n$04\r\nPING\r\n", b"*1\r\n$4\r\nPINGxx*1\r\n$4\r\nPING\r\n",
     b'PING "a\r\n', b'PING "a"b\r\n', b'PING "a\\x41\\n\\q"\r\n', b"PING 'a\\'b\\n'\r\n", b'PING a"b c"\r\n', b"\r\nPING\r\n",
     b"PING\n", b"  PING   x  \n", b"PING \x80\r\n", b"POST / HTTP/1.1\r\nHost: a\r\n\r\n", b"host: x\r\nPING\r\n",
+    b"*1\r\n\xff\r\n", b"*1\r\n\n\r\n",
     b"*" + b"1" * 70000, b"*1\r\n$" + b"1" * 70000, b"a" * 70000,
 ]
 

@@ -161,7 +161,7 @@ fn internal() -> ApiError {
 /// What the database refuses.
 fn refused(error: CommandError) -> ApiError {
     let text = error.text();
-    let (prefix, message) = text.split_once(' ').unwrap_or(("ERR", text));
+    let (prefix, message) = text.split_once(' ').unwrap_or(("ERR", &text));
     match prefix {
         "INPROG" => ApiError::new(StatusCode::CONFLICT, "backup_running", message, "wait for it to end"),
         "MISCONF" => ApiError::new(

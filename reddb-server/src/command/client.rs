@@ -132,8 +132,7 @@ fn set_info(session: &Session, args: &[Bytes]) -> Result<Reply, CommandError> {
     let attribute = &args[0];
     let is = |name: &str| parse::is_option(attribute, name);
     if !is("LIB-NAME") && !is("LIB-VER") {
-        let attribute = String::from_utf8_lossy(attribute);
-        return Err(CommandError::new(format!("ERR Unrecognized option '{attribute}'")));
+        return Err(CommandError::quoting("ERR Unrecognized option '", attribute, "'"));
     }
     let Some(value) = plain_text(&args[1]) else {
         return Err(CommandError::new(format!(
@@ -159,7 +158,7 @@ fn client_type(name: &Bytes) -> Result<bool, CommandError> {
     if ["MASTER", "REPLICA", "SLAVE", "PUBSUB"].iter().any(is) {
         return Ok(false);
     }
-    Err(CommandError::new(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(name))))
+    Err(CommandError::quoting("ERR Unknown client type '", name, "'"))
 }
 
 fn list(session: &Session, args: &[Bytes]) -> Result<Reply, CommandError> {
@@ -218,8 +217,7 @@ impl KillFilter {
                 filter.local = Some(value.clone());
             } else if is("USER") {
                 if value != "default" {
-                    let user = String::from_utf8_lossy(value);
-                    return Err(CommandError::new(format!("ERR No such user '{user}'")));
+                    return Err(CommandError::quoting("ERR No such user '", value, "'"));
                 }
             } else if is("SKIPME") {
                 filter.spare_self = match value.to_ascii_lowercase().as_slice() {

@@ -126,10 +126,7 @@ fn hello(session: &mut Session, args: &Args) -> SessionResult {
                 rest
             }
             _ => {
-                return Err(CommandError::new(format!(
-                    "ERR Syntax error in HELLO option '{}'",
-                    String::from_utf8_lossy(option)
-                )));
+                return Err(CommandError::quoting("ERR Syntax error in HELLO option '", option, "'"));
             }
         };
     }

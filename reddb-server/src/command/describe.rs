@@ -341,7 +341,7 @@ mod tests {
         let args: Vec<Bytes> = words.iter().map(|word| Bytes::copy_from_slice(word.as_bytes())).collect();
         keys_of(&args)
             .map(|keys| keys.iter().map(|(key, _)| String::from_utf8_lossy(key).into_owned()).collect())
-            .map_err(|error| error.text().to_owned())
+            .map_err(|error| error.text().into_owned())
     }
 
     #[test]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::parse::{integer_argument, is_option};
 use super::{Args, CommandSpec, KeyPositions, Run};
 use crate::keyspace::Txn;
-use crate::reply::{CommandError, CommandResult, Reply};
+use crate::reply::{CommandError, CommandResult, Reply, until_zero};
 
 /// The unit of a time argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +85,10 @@ impl Conditions {
             } else if is_option(option, "LT") {
                 conditions.earlier = true;
             } else {
-                return Err(CommandError::new(format!("ERR Unsupported option {}", String::from_utf8_lossy(option))));
+                // As in Redis, line breaks at this line's end are dropped; others become spaces.
+                let option = until_zero(option);
+                let end = option.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n')).map_or(0, |last| last + 1);
+                return Err(CommandError::quoting("ERR Unsupported option ", &option[..end], ""));
             }
         }
         let Self { none_yet, some_already, later, earlier } = conditions;

@@ -82,8 +82,7 @@ fn object(txn: &mut Txn<'_>, args: &Args) -> CommandResult {
         return Ok(Reply::Array(HELP.iter().map(|&line| Reply::Simple(line.into())).collect()));
     }
     let Some(subcommand) = ABOUT_KEYS.into_iter().find(|name| super::parse::is_option(given, name)) else {
-        let shown = String::from_utf8_lossy(&given[..given.len().min(128)]);
-        return Err(CommandError::new(format!("ERR unknown subcommand '{shown}'. Try OBJECT HELP.")));
+        return Err(super::table::unknown_subcommand("object", given));
     };
     let [_, _, key] = args else {
         return Err(CommandError::wrong_arity(&format!("object|{subcommand}")));

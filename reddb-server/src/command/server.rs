@@ -150,8 +150,7 @@ fn list_functions(mut options: &[Bytes]) -> Result<Reply, CommandError> {
                 return Err(CommandError::fixed("ERR library name argument was not given"));
             }
             [option, ..] => {
-                let option = String::from_utf8_lossy(option);
-                return Err(CommandError::new(format!("ERR Unknown argument {option}")));
+                return Err(CommandError::quoting("ERR Unknown argument ", option, ""));
             }
         };
     }

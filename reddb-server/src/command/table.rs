@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::subcommands::{SUBCOMMANDS, SubcommandSpec};
 use super::{Args, CommandSpec, DATA_COMMANDS, connection, server, transactions};
-use crate::reply::CommandError;
+use crate::reply::{CommandError, until_zero};
 use crate::session::{Answer, Session};
 
 /// When a session command may run, among the commands of a batch.
@@ -190,33 +190,26 @@ pub(super) fn accepts(arity: i32, args: usize) -> bool {
 /// Bytes that an error quotes, at most.
 const QUOTED_BYTES_MAX: usize = 128;
 
-/// The bytes as text for an error, no more than `bytes_max` and none from the first zero on.
-fn quoted(bytes: &[u8], bytes_max: usize) -> String {
-    let bytes = &bytes[..bytes.len().min(bytes_max)];
-    let end = memchr::memchr(0, bytes).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end]).into_owned()
+/// What an error quotes of the bytes: no more than `bytes_max`, and none from the first zero on.
+fn quoted(bytes: &[u8], bytes_max: usize) -> &[u8] {
+    until_zero(&bytes[..bytes.len().min(bytes_max)])
 }
 
 fn unknown_command(args: &[Bytes]) -> CommandError {
     let name = args.first().map(|name| quoted(name, QUOTED_BYTES_MAX)).unwrap_or_default();
-    let mut beginning = String::new();
+    let mut line = [&b"ERR unknown command '"[..], name, b"', with args beginning with: "].concat();
+    let beginning = line.len();
     for arg in args.iter().skip(1) {
-        if beginning.len() >= QUOTED_BYTES_MAX {
-            break;
-        }
-        let text = quoted(arg, QUOTED_BYTES_MAX - beginning.len());
-        beginning.push_str(&format!("'{text}' "));
+        let Some(left) = QUOTED_BYTES_MAX.checked_sub(line.len() - beginning).filter(|left| *left > 0) else { break };
+        line.extend([b"'", quoted(arg, left), b"' "].concat());
     }
-    CommandError::new(format!("ERR unknown command '{name}', with args beginning with: {beginning}"))
+    CommandError::of_bytes(line)
 }
 
 /// The error for a subcommand that does not exist.
 pub(super) fn unknown_subcommand(container: &str, subcommand: &[u8]) -> CommandError {
-    CommandError::new(format!(
-        "ERR unknown subcommand '{}'. Try {} HELP.",
-        quoted(subcommand, QUOTED_BYTES_MAX),
-        container.to_ascii_uppercase()
-    ))
+    let after = format!("'. Try {} HELP.", container.to_ascii_uppercase());
+    CommandError::quoting("ERR unknown subcommand '", quoted(subcommand, QUOTED_BYTES_MAX), &after)
 }
 
 #[cfg(test)]
@@ -228,7 +221,7 @@ mod tests {
     }
 
     fn error(words: &[&str]) -> String {
-        resolve(&args(words)).expect_err("refused").error.text().to_owned()
+        resolve(&args(words)).expect_err("refused").error.text().into_owned()
     }
 
     #[test]
@@ -261,8 +254,21 @@ mod tests {
             format!("ERR unknown command 'foo', with args beginning with: '{}' ", "a".repeat(128))
         );
         assert_eq!(error(&["foo\0bar", "x\0y"]), "ERR unknown command 'foo', with args beginning with: 'x' ");
+        assert_eq!(
+            resolve(&[Bytes::from_static(b"\xff\n"), Bytes::from(vec![0xc3; 200])]).expect_err("refused").error.line(),
+            [&b"ERR unknown command '\xff ', with args beginning with: '"[..], &[0xc3; 128], b"' "].concat()
+        );
         assert_eq!(error(&["client"]), "ERR wrong number of arguments for 'client' command");
         assert_eq!(error(&["CLIENT", "getname", "x"]), "ERR wrong number of arguments for 'client|getname' command");
         assert_eq!(error(&["client", "foo"]), "ERR unknown subcommand 'foo'. Try CLIENT HELP.");
+    }
+
+    #[test]
+    fn an_error_quotes_bytes_as_they_are_in_one_line_up_to_a_zero() {
+        let quoted = |bytes: &[u8]| CommandError::quoting("ERR '", bytes, "'").line().to_vec();
+        assert_eq!(quoted(b"\xff\xc3"), b"ERR '\xff\xc3'");
+        assert_eq!(quoted(b"a\r\nb"), b"ERR 'a  b'");
+        assert_eq!(quoted(b"a\0b"), b"ERR 'a'");
+        assert_eq!(CommandError::quoting("ERR ", b"\xff", "").text(), "ERR \u{fffd}");
     }
 }

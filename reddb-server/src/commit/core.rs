@@ -401,5 +401,5 @@ fn expiry_of(hint: &Bytes) -> u64 {
 }
 
 fn exec_abort(error: &CommandError) -> CommandError {
-    CommandError::new(format!("EXECABORT Transaction discarded because of: {}", error.text()))
+    CommandError::quoting("EXECABORT Transaction discarded because of: ", error.line(), "")
 }

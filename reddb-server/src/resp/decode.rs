@@ -43,7 +43,7 @@ pub enum ProtocolError {
     #[error("too big bulk count string")]
     ArgLengthLine,
     /// Something else where an argument's length should be.
-    #[error("expected '$', got '{}'", char::from(*.0))]
+    #[error("expected '$', got '{}'", .0.escape_ascii())]
     ExpectedLength(u8),
     /// An argument's length is no number, or too large.
     #[error("invalid bulk length")]
@@ -64,7 +64,10 @@ pub enum ProtocolError {
 
 impl From<ProtocolError> for CommandError {
     fn from(error: ProtocolError) -> Self {
-        Self::new(format!("ERR Protocol error: {error}"))
+        match error {
+            ProtocolError::ExpectedLength(got) => Self::quoting("ERR Protocol error: expected '$', got '", &[got], "'"),
+            error => Self::new(format!("ERR Protocol error: {error}")),
+        }
     }
 }
 

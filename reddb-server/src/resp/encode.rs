@@ -31,7 +31,7 @@ pub(crate) fn encode(reply: &Reply, protocol: Protocol, out: &mut BytesMut) {
     match reply {
         Reply::Ok => out.put_slice(b"+OK\r\n"),
         Reply::Simple(text) => put_line(out, b'+', text.as_bytes()),
-        Reply::Error(error) => put_line(out, b'-', error.text().as_bytes()),
+        Reply::Error(error) => put_line(out, b'-', error.line()),
         Reply::Int(value) => put_number(out, b':', *value),
         Reply::Bulk(bytes) => put_blob(out, bytes),
         Reply::Null if resp3 => out.put_slice(b"_\r\n"),

@@ -331,8 +331,8 @@ impl Connection {
     fn refuse(&mut self, counter: Option<usize>, error: CommandError) {
         if counter.and_then(table::counter_name) == Some("exec") {
             self.session.discard_multi();
-            let reason = error.text().strip_prefix("ERR ").unwrap_or(error.text());
-            let error = CommandError::new(format!("EXECABORT Transaction discarded because of: {reason}"));
+            let reason = error.line().strip_prefix(b"ERR ").unwrap_or(error.line());
+            let error = CommandError::quoting("EXECABORT Transaction discarded because of: ", reason, "");
             self.reject(counter, error);
         } else {
             self.session.refuse_exec();

@@ -130,24 +130,22 @@ impl Settings {
         let mut changes: Vec<(&'static Name, Bytes)> = Vec::new();
         for [called, value] in pairs.as_chunks().0 {
             let Some(name) = find(called) else {
-                return Err(CommandError::new(format!(
-                    "ERR Unknown option or number of arguments for CONFIG SET - '{}'",
-                    String::from_utf8_lossy(called)
-                )));
+                let before = "ERR Unknown option or number of arguments for CONFIG SET - '";
+                return Err(CommandError::quoting(before, called, "'"));
             };
-            let refused = |reason: &str| {
-                CommandError::new(format!(
-                    "ERR CONFIG SET failed (possibly related to argument '{}') - {reason}",
-                    String::from_utf8_lossy(called)
-                ))
+            let refused = |called: &[u8], reason: &str| {
+                let before = "ERR CONFIG SET failed (possibly related to argument '";
+                CommandError::quoting(before, called, &format!("') - {reason}"))
             };
             if name.kind == Kind::Fixed {
-                return Err(refused("can't set immutable config"));
+                return Err(refused(called, "can't set immutable config"));
             }
             if changes.iter().any(|(other, _)| other.name == name.name) {
-                return Err(refused("duplicate parameter"));
+                return Err(refused(called, "duplicate parameter"));
             }
-            changes.push((name, name.kind.canonical(value).map_err(|reason| refused(&reason))?));
+            // A value's refusal shows the setting's name as it is written in the table, the others as it was given.
+            let value = name.kind.canonical(value).map_err(|reason| refused(&called.to_ascii_lowercase(), &reason))?;
+            changes.push((name, value));
         }
         let mut values = self.values.write();
         for (name, value) in changes {
@@ -274,7 +272,7 @@ mod tests {
 
     fn set(settings: &Settings, pairs: &[&str]) -> Result<(), String> {
         let pairs: Vec<Bytes> = pairs.iter().map(|text| Bytes::copy_from_slice(text.as_bytes())).collect();
-        settings.set(&pairs).map_err(|error| error.text().to_owned())
+        settings.set(&pairs).map_err(|error| error.text().into_owned())
     }
 
     fn get(settings: &Settings, name: &str) -> String {

@@ -174,7 +174,8 @@ impl Stats {
     fn answered(&self, reply: &Reply) {
         let Reply::Error(error) = reply else { return };
         self.errors.fetch_add(1, Relaxed);
-        let prefix = error.text().split(' ').next().unwrap_or_default();
+        let text = error.text();
+        let prefix = text.split(' ').next().unwrap_or_default();
         let mut prefixes = self.errors_by_prefix.lock();
         if let Some(count) = prefixes.get_mut(prefix) {
             *count += 1;

@@ -275,7 +275,7 @@ pub(crate) fn show(reply: &Reply) -> String {
     match reply {
         Reply::Ok => "OK".to_owned(),
         Reply::Simple(text) => text.to_string(),
-        Reply::Error(error) => error.text().to_owned(),
+        Reply::Error(error) => error.text().into_owned(),
         Reply::Int(value) => value.to_string(),
         Reply::Bulk(bytes) | Reply::Text(bytes) => format!("'{}'", bytes.escape_ascii()),
         Reply::Null | Reply::NullArray | Reply::None => "nil".to_owned(),
