@@ -62,7 +62,7 @@ fn malformed_requests_are_refused_and_harm_nobody() {
 fn declared_lengths_are_not_believed() {
     let server = served();
     for input in
-        ["*1\r\n$9223372036854775807\r\n", "*2147483647\r\n$3\r\nGET\r\n", "*1048577\r\n", "*1\r\n$536870913\r\n"]
+        ["*1\r\n$9223372036854775807\r\n", "*2147483647\r\n$3\r\nGET\r\n", "*2147483648\r\n", "*1\r\n$536870913\r\n"]
     {
         let mut client = server.node.client();
         client.send(input.as_bytes()).unwrap();

@@ -14,7 +14,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::inline::split_words;
 use super::limits::{
-    ARG_BYTES_BEFORE_AUTH_MAX, ARG_BYTES_MAX, ARGS_BEFORE_AUTH_MAX, ARGS_MAX, COMMAND_BYTES_MAX, LINE_BYTES_MAX,
+    ARG_BYTES_BEFORE_AUTH_MAX, ARG_BYTES_MAX, ARGS_BEFORE_AUTH_MAX, ARGS_DECLARED_MAX, ARGS_MAX, COMMAND_BYTES_MAX,
+    LINE_BYTES_MAX,
 };
 use crate::reply::CommandError;
 
@@ -57,6 +58,9 @@ pub enum ProtocolError {
     /// A quote of an inline command is not closed, or something follows it directly.
     #[error("unbalanced quotes in request")]
     UnbalancedQuotes,
+    /// More arguments have arrived than are taken in.
+    #[error("command of more than {ARGS_MAX} arguments")]
+    TooManyArgs,
     /// All arguments together are too long.
     #[error("command of more than {COMMAND_BYTES_MAX} bytes")]
     CommandTooLong,
@@ -161,7 +165,7 @@ impl Decoder {
             let _ = self.buffer.split_to(after);
             return Ok(true);
         };
-        if count > ARGS_MAX {
+        if count > ARGS_DECLARED_MAX {
             return Err(ProtocolError::InvalidArgCount);
         }
         if count > ARGS_BEFORE_AUTH_MAX && trust == Trust::Stranger {
@@ -205,6 +209,9 @@ impl Decoder {
             self.state = State::Args { left, length: Some(length), at };
             return Ok(false);
         }
+        if self.spans.len() >= ARGS_MAX {
+            return Err(ProtocolError::TooManyArgs);
+        }
         self.spans.push(Span { start: at, end });
         self.state = State::Args { left: left - 1, length: None, at: end + 2 };
         Ok(true)
@@ -214,7 +221,6 @@ impl Decoder {
     fn line_end(&self, from: usize, too_long: ProtocolError) -> Result<Option<(usize, usize)>, ProtocolError> {
         let rest = self.buffer.get(from..).unwrap_or_default();
         match memchr::memchr(b'\r', rest) {
-            Some(length) if length > LINE_BYTES_MAX => Err(too_long),
             Some(length) if rest.len() >= length + 2 => Ok(Some((from + length, from + length + 2))),
             Some(_) => Ok(None),
             None if rest.len() > LINE_BYTES_MAX => Err(too_long),
@@ -235,7 +241,6 @@ impl Decoder {
     /// The words of an inline command, none for an empty line; `None` until its line has ended.
     fn inline_command(&mut self) -> Result<Option<Vec<Bytes>>, ProtocolError> {
         match memchr::memchr(b'\n', &self.buffer) {
-            Some(length) if length > LINE_BYTES_MAX => Err(ProtocolError::InlineTooLong),
             Some(length) => {
                 let line = self.take(length + 1);
                 let line = line.strip_suffix(b"\n").unwrap_or(&line);

@@ -104,6 +104,19 @@ fn lines_without_an_end_are_refused() {
 }
 
 #[test]
+fn a_long_line_whose_end_has_arrived_is_taken() {
+    let word = vec![b'a'; 2 * LINE_BYTES_MAX];
+    let line = [&b"ECHO "[..], &word, b"\r\nPING\r\n"].concat();
+    assert_eq!(
+        decode(&line).unwrap(),
+        [vec![Bytes::from_static(b"ECHO"), Bytes::from(word)], vec![Bytes::from_static(b"PING")]]
+    );
+    let digits = vec![b'1'; 2 * LINE_BYTES_MAX];
+    assert_eq!(decode(&[b"*", &digits[..], b"\r\n"].concat()), Err(ProtocolError::InvalidArgCount));
+    assert_eq!(decode(&[b"*1\r\n$", &digits[..], b"\r\n"].concat()), Err(ProtocolError::InvalidArgLength));
+}
+
+#[test]
 fn empty_commands_are_skipped() {
     for bytes in [&b"\r\nPING\r\n"[..], b"*0\r\nPING\r\n", b"*-1\r\nPING\r\n", b"   \n*1\r\n$4\r\nPING\r\n"] {
         assert_eq!(decode(bytes).unwrap(), [[Bytes::from_static(b"PING")]]);
@@ -127,10 +140,26 @@ fn strangers_get_little() {
 #[test]
 fn a_declared_length_allocates_nothing() {
     let mut decoder = Decoder::new();
-    decoder.push(format!("*{ARGS_MAX}\r\n${ARG_BYTES_MAX}\r\n").as_bytes());
+    decoder.push(format!("*{ARGS_DECLARED_MAX}\r\n${ARG_BYTES_MAX}\r\n").as_bytes());
     assert_eq!(decode_all(&mut decoder, Trust::Known), Ok(vec![]));
     assert!(decoder.buffer.capacity() < 1024);
     assert_eq!(decoder.spans.capacity(), 0);
+}
+
+#[test]
+fn arguments_are_counted_as_they_arrive() {
+    let mut decoder = Decoder::new();
+    decoder.push(format!("*{}\r\n", ARGS_MAX + 1).as_bytes());
+    let some = b"$0\r\n\r\n".repeat(ARGS_MAX / 64);
+    for _ in 0..64 {
+        decoder.push(&some);
+        assert_eq!(decoder.next_command(Trust::Known), Ok(None));
+    }
+    decoder.push(b"$0\r\n\r\n");
+    assert_eq!(decoder.next_command(Trust::Known), Err(ProtocolError::TooManyArgs));
+
+    let command = [format!("*{ARGS_MAX}\r\n").as_bytes(), &some.repeat(64)].concat();
+    assert_eq!(decode(&command).map(|commands| commands[0].len()), Ok(ARGS_MAX));
 }
 
 #[test]

@@ -2,8 +2,12 @@
 
 use reddb_file::limits::RECORD_PAYLOAD_BYTES_MAX;
 
-/// The most arguments of one command, its name included.
-pub(crate) const ARGS_MAX: usize = 1024 * 1024;
+/// The largest count of arguments that a command may declare, as in Redis.
+pub(crate) const ARGS_DECLARED_MAX: usize = i32::MAX as usize;
+
+/// The most arguments of one command that are taken in, its name included: each takes several times the memory of its
+/// shortest spelling.
+pub(crate) const ARGS_MAX: usize = 4 * 1024 * 1024;
 
 /// The longest argument, in bytes: no value may be longer.
 pub(crate) const ARG_BYTES_MAX: usize = reddb_wire::VALUE_BYTES_MAX;
@@ -11,7 +15,7 @@ pub(crate) const ARG_BYTES_MAX: usize = reddb_wire::VALUE_BYTES_MAX;
 /// The longest command, in bytes as sent: what is larger could never be logged as one record.
 pub(crate) const COMMAND_BYTES_MAX: usize = RECORD_PAYLOAD_BYTES_MAX as usize + 1024 * 1024;
 
-/// The longest inline command, and the longest line that declares a length, in bytes.
+/// How many bytes may arrive before the end of an inline command, or of a line that declares a length.
 pub(crate) const LINE_BYTES_MAX: usize = 64 * 1024;
 
 /// The most arguments of one command before authentication.
