@@ -221,6 +221,7 @@ set a 1 | copy a b | copy a b | copy a b replace | get b | copy nosuch b | copy 
 set a 1 | move a 1 | exists a | select 1 | get a | move a 1 | move a 99 | move a x | move nosuch 0 | select 0 | set a 2 | select 1 | move a 0 | get a
 set a 1 | expire a 100 | ttl a | expire a 50 gt | ttl a | expire a 50 lt | ttl a | expire a 10 nx | expire a 10 xx | ttl a | persist a | ttl a | persist a | persist nosuch | expire a 10 gt | ttl a | expire a 10 lt | ttl a | expire a 10 nx xx | expire a 10 gt lt | expire a 10 foo | expire a x | expire nosuch 10 | expire a -1 | exists a
 set a 1 | pexpire a 100000 | pttl a | expireat a 99999999999 | expiretime a | pexpireat a 99999999999000 | pexpiretime a | expireat a 1 | exists a | set a 1 | expire a 9223372036854775807 | pexpire a 9223372036854775807 | expire a -9223372036854775808 | ttl nosuch | pttl nosuch | expiretime nosuch | set b 1 | ttl b | expiretime b
+scan -1 | scan "" | scan +0 | scan -0 | scan 00 | scan "0\\x00x" | scan "\\x00" | scan " 0" | scan "0 " | scan "0\\n" | scan + | scan - | scan +-1 | scan 0x10 | scan 1e3 | scan 18446744073709551615 | scan 18446744073709551616 | scan -18446744073709551615 | scan -18446744073709551616 | hscan h "0\\x00x" | hscan h 99999999999999999999999 | hscan h -1
 object foo | object help x | object | object encoding | object encoding nosuch | object freq nosuch | object refcount nosuch | object idletime nosuch
 hset h a 1 b 2 | hset h a 2 c 3 | hset h a | hset h | hget h a | hget h nosuch | hget nosuch a | hmget h a nosuch b | hmget nosuch a | hgetall h | hgetall nosuch | hlen h | hkeys h | hvals h | hexists h a | hexists h x | hdel h a x | hdel h b c | exists h | hdel nosuch a
 hsetnx h a 1 | hsetnx h a 2 | hget h a | hmset h a 1 b 2 | hmset h a | hstrlen h a | hstrlen h x | hincrby h n 5 | hincrby h n -7 | hincrby h n x | hset h s x | hincrby h s 1 | hset h m 9223372036854775807 | hincrby h m 1 | hincrbyfloat h f 1.5 | hincrbyfloat h f x | hincrbyfloat h s 1 | hincrbyfloat h f 1e400 | hincrbyfloat h f 0.1
@@ -241,7 +242,7 @@ RAW = [
     b"*1\r\n$600000000\r\n", b"*+1\r\n", b"*1\r\n$04\r\nPING\r\n", b"*1\r\n$4\r\nPINGxx*1\r\n$4\r\nPING\r\n",
     b'PING "a\r\n', b'PING "a"b\r\n', b'PING "a\\x41\\n\\q"\r\n', b"PING 'a\\'b\\n'\r\n", b'PING a"b c"\r\n', b"\r\nPING\r\n",
     b"PING\n", b"  PING   x  \n", b"PING \x80\r\n", b"POST / HTTP/1.1\r\nHost: a\r\n\r\n", b"host: x\r\nPING\r\n",
-    b"*1\r\n\xff\r\n", b"*1\r\n\n\r\n",
+    b"*1\r\n\xff\r\n", b"*1\r\n\n\r\n", b"*2147483647\r\n$4\r\nPING\r\n", b"*2147483648\r\n$4\r\nPING\r\n",
     b"*" + b"1" * 70000, b"*1\r\n$" + b"1" * 70000, b"a" * 70000,
 ]
 

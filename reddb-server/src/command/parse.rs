@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use crate::keyspace::DATABASE_COUNT;
-use crate::reply::CommandError;
+use crate::reply::{CommandError, until_zero};
 
 /// The longest spelling of a 64-bit integer: nineteen digits and a sign.
 const INTEGER_CHARS_MAX: usize = 20;
@@ -75,11 +75,13 @@ pub(crate) fn is_option(argument: &Bytes, name: &str) -> bool {
     argument.eq_ignore_ascii_case(name.as_bytes())
 }
 
-/// The cursor that an argument of the SCAN family spells: what C's `strtoul` takes for one, as Redis does.
+/// The cursor that an argument of the SCAN family spells: what C's `strtoul` takes for one, as Redis does, up to a zero
+/// byte.
 ///
 /// # Errors
 /// `ERR invalid cursor`.
 pub(crate) fn cursor_argument(text: &[u8]) -> Result<u64, CommandError> {
+    let text = until_zero(text);
     let digits = text.strip_prefix(b"+").unwrap_or(text);
     let cursor = match digits {
         // Nothing at all reads as zero; a sign alone is no number.
@@ -135,12 +137,18 @@ mod tests {
 
     #[test]
     fn a_cursor_is_what_strtoul_takes() {
-        for (text, value) in
-            [("0", 0), ("", 0), ("+0", 0), ("017", 17), ("-1", u64::MAX), ("18446744073709551615", u64::MAX)]
-        {
+        for (text, value) in [
+            ("0", 0),
+            ("", 0),
+            ("+0", 0),
+            ("017", 17),
+            ("-1", u64::MAX),
+            ("18446744073709551615", u64::MAX),
+            ("7\0x", 7),
+        ] {
             assert_eq!(cursor_argument(text.as_bytes()), Ok(value), "{text:?}");
         }
-        for text in ["x", " 1", "1 ", "+", "-", "+-1", "18446744073709551616", "1x"] {
+        for text in ["x", "x\0", " 1", "1 ", "+", "-", "+-1", "18446744073709551616", "1x"] {
             assert!(cursor_argument(text.as_bytes()).is_err(), "{text:?}");
         }
     }

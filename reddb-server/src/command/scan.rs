@@ -2,7 +2,8 @@
 //!
 //! A scan goes through names in byte order, from the place that its cursor stands for to the end. Whatever is there
 //! during the whole scan is looked at: changes elsewhere do not move a place. A cursor that the server does not know, or
-//! that is another database's, a flushed one's or another hash's, starts over.
+//! that is another database's, a flushed one's or another hash's, starts over. The largest number (`SCAN -1`) is no cursor
+//! of any server, but a place behind everything: there is nothing left.
 //!
 //! A pattern's literal beginning bounds the names that are read: a scan starts and ends with them.
 
@@ -92,6 +93,9 @@ fn step(
     options: &Options<'_>,
     mut take: impl FnMut(&Bytes, Bytes) -> Result<(), CommandError>,
 ) -> Result<u64, CommandError> {
+    if cursor == u64::MAX {
+        return Ok(0);
+    }
     let place = if cursor == 0 { None } else { txn.env().scan_place(cursor, names.id()) };
     let from = place.as_ref().map_or(Bound::Unbounded, |after| Bound::Excluded(&after[..]));
     let mut entries = txn.names(names, from, &options.pattern.prefix).peekable();

@@ -72,7 +72,16 @@ fn a_cursor_of_an_earlier_process_starts_over() {
     let (cursor, _) = scan(&db, 0, &[]);
     db.env = Env::new(0, 99);
     assert_eq!(scan(&db, cursor, &[]).1[0], b"key:0000");
-    assert_eq!(scan(&db, u64::MAX, &[]).1[0], b"key:0000");
+    assert_eq!(scan(&db, 1 << 62, &[]).1[0], b"key:0000");
+}
+
+#[test]
+fn nothing_comes_after_the_largest_number() {
+    let mut db = with_keys(25);
+    assert_eq!(scan(&db, u64::MAX, &[]), (0, vec![]));
+    assert_eq!(parts(&db.read(&[b"SCAN", b"-1"])), (0, vec![]));
+    db.ask("HSET h f v");
+    assert_eq!(parts(&db.read(&[b"HSCAN", b"h", b"-1"])), (0, vec![]));
 }
 
 #[test]
