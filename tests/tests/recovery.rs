@@ -131,3 +131,33 @@ fn a_start_without_room_for_a_segment_serves_reads_refuses_writes_and_recovers_b
         (!client.call(&["SET", "key", "value"]).unwrap().is_error()).then_some(())
     });
 }
+
+/// What is written into a directory that is gone would be acknowledged and lost.
+#[test]
+fn writes_are_refused_while_the_data_directory_is_not_in_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let (dir, elsewhere) = (folder.path().join("node"), folder.path().join("elsewhere"));
+    let node = Node::start(&dir, &Options::new());
+    let mut client = node.client();
+    assert_eq!(client.expect(&["SET", "key", "before"]), Value::ok());
+    for replaced in [false, true] {
+        std::fs::rename(&dir, &elsewhere).unwrap();
+        if replaced {
+            // Not even another directory with another lock is taken for it.
+            std::fs::create_dir(&dir).unwrap();
+            std::fs::write(dir.join("lock"), "1\n").unwrap();
+        }
+        wait::until("writes are refused", || match client.call(&["SET", "key", "lost"]).unwrap() {
+            Value::Error(refused) if refused.contains("(directory_gone)") => Some(()),
+            _ => None,
+        });
+        if replaced {
+            std::fs::remove_dir_all(&dir).unwrap();
+        }
+        std::fs::rename(&elsewhere, &dir).unwrap();
+        wait::until("writes go on by themselves", || {
+            (!client.call(&["SET", "key", "after"]).unwrap().is_error()).then_some(())
+        });
+    }
+    assert_eq!(node.log().matches("writes are refused").count(), 2, "each change is said once: {}", node.log());
+}

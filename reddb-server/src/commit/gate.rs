@@ -21,6 +21,8 @@ pub(crate) enum Condition {
     Fenced,
     /// The wall clock jumped forward further than allowed.
     ClockJump,
+    /// The data directory is not in its place any more: what is written would be lost with it.
+    DirectoryGone,
     /// The disk has too little space left.
     DiskFull,
     /// The local log has reached its limit because the archive does not take it.
@@ -36,6 +38,7 @@ impl Condition {
             Self::Poisoned => "poisoned",
             Self::Fenced => "fenced",
             Self::ClockJump => "clock_jump",
+            Self::DirectoryGone => "directory_gone",
             Self::DiskFull => "disk_full",
             Self::ArchiveLag => "archive_lag",
         }

@@ -1,10 +1,10 @@
-//! The janitor's thread: fills spare segments ahead of need, watches the disk's free space, has the engine flush when its
-//! log grows long, and gives up the log that nobody needs any more.
+//! The janitor's thread: fills spare segments ahead of need, watches the directory and its disk's free space, has the engine
+//! flush when its log grows long, and gives up the log that nobody needs any more.
 //!
 //! The log is pruned up to what both the archive's head and the engine's own files hold, and only after the control file
 //! says so durably.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
 use reddb_file::control::ControlFile;
+use reddb_file::layout::lock_path;
 use reddb_file::wal::{FillProgress, SegmentPool};
 use reddb_file::{Lsn, Mark, TimedMark};
 
@@ -52,9 +53,11 @@ impl Janitor {
     pub(super) fn start(duties: Duties) -> std::io::Result<Self> {
         let (stop, stopped) = bounded(1);
         let gate = Arc::clone(&duties.gate);
+        let held = FileId::of(&lock_path(&duties.dir))?;
         let thread = std::thread::Builder::new().name("reddb-janitor".to_owned()).spawn(move || {
-            let worker =
-                std::panic::AssertUnwindSafe(|| Worker { duties, pruned: Lsn::ZERO, fill_retry: None }.run(&stopped));
+            let worker = std::panic::AssertUnwindSafe(|| {
+                Worker { duties, held, pruned: Lsn::ZERO, fill_retry: None }.run(&stopped)
+            });
             if std::panic::catch_unwind(worker).is_err() {
                 gate.set(Condition::Poisoned, || "the janitor stopped on an internal error; restart".to_owned());
             }
@@ -73,6 +76,8 @@ impl Janitor {
 
 struct Worker {
     duties: Duties,
+    /// The lock file that this process holds: where its path leads elsewhere, the directory is another one.
+    held: FileId,
     pruned: Lsn,
     fill_retry: Option<Retry>,
 }
@@ -133,7 +138,11 @@ impl Worker {
         let engine_bytes = engine.space_wanted_bytes();
         let refused = gate.holds(Condition::DiskFull);
         let wanted = wanted_bytes(*disk_reserve_bytes, engine_bytes, refused.then(|| pool.segment_bytes()));
-        match free_bytes(dir) {
+        let free = self.free_bytes_held();
+        if free.is_ok() {
+            gate.clear(Condition::DirectoryGone);
+        }
+        match free {
             Ok(free) if free >= wanted => gate.clear(Condition::DiskFull),
             Ok(_) if refused => {}
             Ok(free) => {
@@ -145,8 +154,27 @@ impl Worker {
                     )
                 });
             }
-            Err(error) => tracing::warn!(%error, "the free space of the disk cannot be read"),
+            Err(error) => {
+                gate.set(Condition::DirectoryGone, || {
+                    format!(
+                        "{} is not the directory any more that this server opened ({error}): it was removed, moved or \
+                         unmounted, and what is written now would be lost with it; put it back and writes go on by \
+                         themselves, or stop the server and restore",
+                        dir.display()
+                    )
+                });
+            }
         }
+    }
+
+    /// The free bytes of the directory's disk, as long as the directory is the one that this process holds.
+    fn free_bytes_held(&self) -> std::io::Result<u64> {
+        let lock = lock_path(&self.duties.dir);
+        let found = FileId::of(&lock).map_err(|error| std::io::Error::other(format!("{}: {error}", lock.display())))?;
+        if found != self.held {
+            return Err(std::io::Error::other(format!("{} is another file", lock.display())));
+        }
+        free_bytes(&self.duties.dir)
     }
 
     fn flush_engine(&self, failed: &mut bool) {
@@ -187,6 +215,20 @@ impl Worker {
     }
 }
 
+/// Which file a path leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    fn of(path: &Path) -> std::io::Result<Self> {
+        let stat = rustix::fs::stat(path)?;
+        Ok(Self { device: stat.st_dev, inode: stat.st_ino })
+    }
+}
+
 /// Raises the control file's durable and checkpoint marks to what is known.
 pub(super) fn write_marks(
     control: &Mutex<ControlFile>,
@@ -212,13 +254,13 @@ fn wanted_bytes(reserve_bytes: u64, engine_bytes: u64, refused_segment_bytes: Op
 }
 
 /// The size of a directory's file system, in bytes.
-pub(super) fn disk_bytes(dir: &std::path::Path) -> std::io::Result<u64> {
+pub(super) fn disk_bytes(dir: &Path) -> std::io::Result<u64> {
     let stat = rustix::fs::statvfs(dir)?;
     Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
 }
 
 /// The bytes that this process may still take on a directory's disk.
-pub(super) fn free_bytes(dir: &std::path::Path) -> std::io::Result<u64> {
+pub(super) fn free_bytes(dir: &Path) -> std::io::Result<u64> {
     let stat = rustix::fs::statvfs(dir)?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
