@@ -458,16 +458,17 @@ pub struct Rest {
 /// # Errors
 /// [`HistoryError::Store`] and [`HistoryError::TooManyObjects`].
 pub async fn read_rest(store: &Store) -> Result<Rest, HistoryError> {
-    let folders = [EPOCHS_PREFIX, TIMELINES_PREFIX, POINTS_PREFIX, SNAPSHOTS_PREFIX, WAL_PREFIX];
-    let listed = store.list("").await?;
+    let known = [EPOCHS_PREFIX, TIMELINES_PREFIX, POINTS_PREFIX, SNAPSHOTS_PREFIX, WAL_PREFIX, PROBE_FOLDER];
+    let top = store.list_top().await?;
+    let mut listed = top.objects;
+    for folder in top.folders.iter().filter(|folder| !known.contains(&folder.as_str())) {
+        listed.extend(store.list(folder).await?);
+    }
     if listed.len() > OBJECTS_MAX {
         return Err(HistoryError::TooManyObjects { folder: "", objects: listed.len() });
     }
     let mut rest = Rest::default();
     for object in listed {
-        if object.key.split_once('/').is_some_and(|(folder, _)| folders.contains(&folder) || folder == PROBE_FOLDER) {
-            continue;
-        }
         rest.totals.add(object.bytes);
         match object.key.parse() {
             Ok(ArchiveKey::Object(digest)) => {

@@ -1,7 +1,7 @@
 //! The suite that every kind of store must pass to hold an archive.
 //!
-//! Public, so that a program with a store of its own can run it. It works below `points/`, `objects/` and `epochs/` of
-//! the store that it is handed, which must be empty, and leaves it empty.
+//! Public, so that a program with a store of its own can run it. It works at the top and below `points/`, `objects/` and
+//! `epochs/` of the store that it is handed, which must be empty, and leaves it empty.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use reddb_file::Epoch;
 use reddb_file::archive::{ArchiveKey, Sha256Digest};
 
 use super::error::{StoreError, StoreErrorKind};
-use super::object::{Created, Store};
+use super::object::{Created, Listed, Store};
 use super::upload::PART_BYTES;
 
 /// Runs the whole suite, but for [`run_race`].
@@ -143,10 +143,18 @@ async fn listings_are_sorted_and_complete(store: &Store) -> Result<(), String> {
     let beyond: Vec<_> = expected.iter().filter(|(key, _)| key.as_str() > "points/a.json").cloned().collect();
     ensure(got == beyond, "a listing after a key begins behind it")?;
     ensure(fails(store.list("point").await)?.is_empty(), "a folder's name is not a prefix of letters")?;
+    let points = "points".to_owned();
+    let top = fails(store.list_top().await)?;
+    ensure(top.folders.contains(&points) && top.objects.is_empty(), "the top has a folder, and not what is in it")?;
+    fails(store.put_create_only(&ArchiveKey::Cluster, Bytes::from_static(b"top")).await)?;
+    let top = fails(store.list_top().await)?;
+    let object = Listed { key: ArchiveKey::Cluster.to_string(), bytes: 3 };
+    ensure(top.folders.contains(&points) && top.objects == [object], "the top has the objects that are in no folder")?;
+    fails(store.delete(&ArchiveKey::Cluster).await)?;
     for name in names {
         fails(store.delete(&point(name)?).await)?;
     }
-    Ok(())
+    ensure(fails(store.list_top().await)?.objects.is_empty(), "an empty place has no objects at its top")
 }
 
 async fn files_become_objects(store: &Store) -> Result<(), String> {

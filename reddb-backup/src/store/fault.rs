@@ -122,7 +122,7 @@ impl Faults {
         *state = State { requests: std::mem::take(&mut state.requests), ..State::default() };
     }
 
-    /// The requests so far, in order, failed ones too.
+    /// The requests so far, in order, failed ones too. A listing of one level has a `/` behind its folder.
     #[must_use]
     pub fn requests(&self) -> Vec<(Op, String)> {
         self.0.lock().requests.clone()
@@ -261,7 +261,7 @@ impl ObjectStore for FaultStore {
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.faults.begin(Op::List, prefix.map(Path::as_ref).unwrap_or_default())?;
+        self.faults.begin(Op::List, &format!("{}/", prefix.map(Path::as_ref).unwrap_or_default()))?;
         self.inner.list_with_delimiter(prefix).await
     }
 

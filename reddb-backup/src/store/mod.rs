@@ -30,7 +30,7 @@ mod tests;
 pub use counters::RequestCounts;
 pub use credentials::CredentialsError;
 pub use error::{StoreError, StoreErrorKind};
-pub use object::{Created, Listed, ReadError, Store};
+pub use object::{Created, Listed, ReadError, Store, Top};
 pub use open::{Addressing, OpenError, OpenMode, PlainHttp, StoreSettings};
 pub use probe::ProbeError;
 pub use retry::RetryPolicy;

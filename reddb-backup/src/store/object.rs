@@ -36,6 +36,15 @@ pub struct Listed {
     pub bytes: u64,
 }
 
+/// What lies directly in an archive's place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Top {
+    /// The names of its folders.
+    pub folders: Vec<String>,
+    /// The objects that are in none of them.
+    pub objects: Vec<Listed>,
+}
+
 /// The objects below one prefix of an object store. Cheap to clone; clones share their counters.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -311,6 +320,30 @@ impl Store {
             };
             failed += 1;
             self.again(prefix, Operation::List, failed, error).await?;
+        }
+    }
+
+    /// What lies directly in the archive's place: its folders, and the objects that are in none. Both are sorted.
+    ///
+    /// # Errors
+    /// Any [`StoreError`]; never a part of the list.
+    pub async fn list_top(&self) -> Result<Top, StoreError> {
+        let place = self.path("")?;
+        let mut failed = 0;
+        loop {
+            self.counters.request(Operation::List);
+            let error = match self.inner.list_with_delimiter(Some(&place)).await {
+                Ok(found) => {
+                    let name = |folder: &ObjectPath| folder.filename().map(ToOwned::to_owned);
+                    let mut folders: Vec<_> = found.common_prefixes.iter().filter_map(name).collect();
+                    folders.sort_unstable();
+                    return Ok(Top { folders, objects: self.listed(found.objects) });
+                }
+                Err(object_store::Error::NotFound { .. }) => return Ok(Top::default()),
+                Err(error) => error,
+            };
+            failed += 1;
+            self.again("", Operation::List, failed, error).await?;
         }
     }
 

@@ -1,5 +1,8 @@
 //! What is restored is what was written: at every LSN, time and label, from every snapshot, on every timeline.
 
+use std::sync::Arc;
+
+use object_store::ObjectStore;
 use reddb_file::archive::TimelineReason;
 use reddb_file::lock::DirLock;
 use reddb_file::vfs::StdVfs;
@@ -13,6 +16,7 @@ use crate::plan::{PlanError, Request, Target, UnixMs, plan};
 use crate::progress::Silent;
 use crate::restore::{RestoreError, RestoreErrorKind, RestoreOptions, check_target, restore};
 use crate::source::LogSource as _;
+use crate::store::fault::{FaultStore, Op};
 use crate::store::open::StoreSettings;
 use crate::store::{OpenMode, Store};
 use crate::verify::{VerifyOptions, verify};
@@ -232,6 +236,19 @@ async fn an_archive_may_begin_after_a_fork() {
         assert_eq!(nearest.above, Some(moment(T2, 30)));
     }
     assert!(verify(&store, &VerifyOptions::default()).await.unwrap().is_sound());
+}
+
+#[tokio::test]
+async fn each_folder_of_an_archive_is_listed_once() {
+    let archive = Archive::make().await;
+    let (counted, requests) = FaultStore::new(Arc::clone(&archive.objects) as Arc<dyn ObjectStore>);
+    let store = Store::new(Arc::new(counted), "", "counted");
+    let info = ArchiveInfo::read(&store, &Silent::shared()).await.unwrap();
+    assert_eq!(info.objects.objects, super::archive::keys(&archive.objects).await.len() as u64);
+    let requests = requests.requests();
+    let mut listed: Vec<_> = requests.iter().filter(|(op, _)| *op == Op::List).map(|(_, folder)| &folder[..]).collect();
+    listed.sort_unstable();
+    assert_eq!(listed, ["/", "epochs", "objects", "points", "snapshots", "timelines", "wal"]);
 }
 
 #[tokio::test]
