@@ -373,8 +373,7 @@ fn no_snapshot_is_made_of_a_damaged_engine_and_the_archive_stays_whole() {
     let node = scene.start("node");
     let mut client = node.client();
     client.expect(&["SET", "after", "1"]);
-    let backup = reddb(&["backup", "--admin", &node.admin_url()]);
-    assert_ne!(backup.code, 0, "{}", backup.stdout);
+    let backup = reddb(&["backup", "--admin", &node.admin_url()]).expect_code(5);
     let name = format!("tables/{}", largest.file_name().unwrap().to_str().unwrap());
     assert!(backup.stderr.contains(&name), "{}", backup.stderr);
     wait_until_archived(&node);

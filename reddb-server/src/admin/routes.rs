@@ -164,6 +164,12 @@ fn refused(error: CommandError) -> ApiError {
     let (prefix, message) = text.split_once(' ').unwrap_or(("ERR", &text));
     match prefix {
         "INPROG" => ApiError::new(StatusCode::CONFLICT, "backup_running", message, "wait for it to end"),
+        "CORRUPT" => ApiError::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "corrupt",
+            message,
+            "`reddb verify --archive URL` says whether the archive is sound",
+        ),
         "MISCONF" => ApiError::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "refused",

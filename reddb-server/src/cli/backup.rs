@@ -17,7 +17,8 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 /// Takes a snapshot; returns when it is published.
 ///
 /// # Errors
-/// Exit code 4 where the server cannot be reached, 6 where another backup runs, 2 where it fails.
+/// Exit code 4 where the server cannot be reached, 5 where its data is damaged, 6 where another backup runs, 2 where it
+/// fails.
 pub(crate) async fn backup(args: BackupArgs, password: Option<String>) -> Result<Exit, CliError> {
     let client = AdminClient::new(&args.admin, password)?;
     let request = BackupRequest { reason: Some(args.reason) };

@@ -128,6 +128,7 @@ fn refusal(status: StatusCode, document: &ErrorDocument) -> CliError {
     let exit = match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => Exit::Usage,
         _ if document.code == "backup_running" => Exit::Held,
+        _ if document.code == "corrupt" => Exit::Integrity,
         _ => Exit::Critical,
     };
     CliError::new(exit, &document.message).hint(&document.hint)

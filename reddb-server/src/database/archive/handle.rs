@@ -29,6 +29,7 @@ use crate::commit::gate::{Condition, WriteGate};
 use crate::config::Config;
 use crate::database::bridge::{Checkpoints, Log, Past};
 use crate::database::error::OpenFault;
+use crate::engine::EngineError;
 use crate::exit::Exit;
 use crate::reply::CommandError;
 use crate::status::ArchiveReport;
@@ -188,9 +189,18 @@ impl Archive {
 
     pub(in crate::database) async fn backup(&self, reason: &str) -> Result<BackupSummary, CommandError> {
         let handle = self.shared.handle()?;
-        self.shared.snapshot(&handle, reason).await.map_err(|error| match &error {
-            HandleError::Snapshot(SnapshotError::Busy(_)) => CommandError::new(format!("INPROG {error}")),
-            _ => CommandError::new(format!("ERR {error}")),
+        self.shared.snapshot(&handle, reason).await.map_err(|error| {
+            let prefix = match &error {
+                HandleError::Snapshot(SnapshotError::Busy(_)) => "INPROG",
+                HandleError::Snapshot(SnapshotError::Damaged { .. }) => "CORRUPT",
+                HandleError::Snapshot(SnapshotError::Checkpoint(source))
+                    if matches!(source.downcast_ref(), Some(EngineError::Corrupt { .. })) =>
+                {
+                    "CORRUPT"
+                }
+                _ => "ERR",
+            };
+            CommandError::new(format!("{prefix} {error}"))
         })
     }
 
