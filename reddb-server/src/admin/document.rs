@@ -81,7 +81,7 @@ pub(crate) struct WalDocument {
 pub(crate) struct DiskDocument {
     /// What this process may still take; `null` where the system does not say.
     pub free_bytes: Option<u64>,
-    /// Below this, writes are refused.
+    /// Below this, writes are refused: `--disk-reserve`, or what the engine needs where that is more.
     pub reserve_bytes: u64,
 }
 

@@ -126,7 +126,7 @@ async fn look(admin: Admin) -> Result<StatusDocument, ApiError> {
             uptime_ms: u64::try_from(admin.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             wal_bytes_max: config.wal_local_bytes_max,
             disk_free_bytes: admin.database.disk_free_bytes().ok(),
-            disk_reserve_bytes: config.disk_reserve_bytes,
+            disk_reserve_bytes: admin.database.disk_wanted_bytes(),
             clients: (admin.count_clients)(),
         };
         StatusDocument::new(admin.database.status(), around)

@@ -73,6 +73,10 @@ impl Server {
 async fn a_mark_and_a_backup_are_made_and_shown() {
     let server = Server::start(None).await;
     server.database.connect().execute(&["SET", "a", "1"]).await.expect("is written");
+    let (_, document) = server.get("/admin/status").await;
+    let document: Value = serde_json::from_str(&document).expect("JSON");
+    // No reserve was asked for: what is said is what the engine needs.
+    assert!(document["disk"]["reserve_bytes"].as_u64() >= Some(1 << 20), "{document}");
     let (status, mark) = server.post("/admin/mark", &json!({"name": "here"})).await;
     assert_eq!((status, &mark["lsn"], &mark["name"]), (StatusCode::OK, &json!(2), &json!("here")), "{mark}");
     let (status, backup) = server.post("/admin/backup", &json!({})).await;

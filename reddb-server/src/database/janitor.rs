@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,7 @@ pub(super) struct Duties {
 pub(super) struct Janitor {
     stop: Sender<()>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    wanted_bytes: Arc<AtomicU64>,
 }
 
 impl Janitor {
@@ -54,15 +56,23 @@ impl Janitor {
         let (stop, stopped) = bounded(1);
         let gate = Arc::clone(&duties.gate);
         let held = FileId::of(&lock_path(&duties.dir))?;
+        let wanted = wanted_bytes(duties.disk_reserve_bytes, duties.engine.space_wanted_bytes(), None);
+        let shown = Arc::new(AtomicU64::new(wanted));
+        let wanted_bytes = Arc::clone(&shown);
         let thread = std::thread::Builder::new().name("reddb-janitor".to_owned()).spawn(move || {
             let worker = std::panic::AssertUnwindSafe(|| {
-                Worker { duties, held, pruned: Lsn::ZERO, fill_retry: None }.run(&stopped)
+                Worker { duties, held, wanted_bytes, pruned: Lsn::ZERO, fill_retry: None }.run(&stopped)
             });
             if std::panic::catch_unwind(worker).is_err() {
                 gate.set(Condition::Poisoned, || "the janitor stopped on an internal error; restart".to_owned());
             }
         })?;
-        Ok(Self { stop, thread: Mutex::new(Some(thread)) })
+        Ok(Self { stop, thread: Mutex::new(Some(thread)), wanted_bytes: shown })
+    }
+
+    /// The free bytes below which writes are refused, as of its last look.
+    pub(super) fn wanted_bytes(&self) -> u64 {
+        self.wanted_bytes.load(Ordering::Relaxed)
     }
 
     pub(super) fn stop(&self) {
@@ -78,6 +88,7 @@ struct Worker {
     duties: Duties,
     /// The lock file that this process holds: where its path leads elsewhere, the directory is another one.
     held: FileId,
+    wanted_bytes: Arc<AtomicU64>,
     pruned: Lsn,
     fill_retry: Option<Retry>,
 }
@@ -138,6 +149,7 @@ impl Worker {
         let engine_bytes = engine.space_wanted_bytes();
         let refused = gate.holds(Condition::DiskFull);
         let wanted = wanted_bytes(*disk_reserve_bytes, engine_bytes, refused.then(|| pool.segment_bytes()));
+        self.wanted_bytes.store(wanted, Ordering::Relaxed);
         let free = self.free_bytes_held();
         if free.is_ok() {
             gate.clear(Condition::DirectoryGone);

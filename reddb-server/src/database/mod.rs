@@ -186,6 +186,11 @@ impl Database {
         janitor::free_bytes(&self.inner.config.dir)
     }
 
+    /// The free bytes below which writes are refused: the reserve, or what the engine needs where that is more.
+    pub(crate) fn disk_wanted_bytes(&self) -> u64 {
+        self.inner.janitor.wanted_bytes()
+    }
+
     /// One look at everything.
     #[must_use]
     pub fn status(&self) -> Status {
