@@ -7,17 +7,18 @@ use rand::RngExt as _;
 /// Exponential back-off with jitter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// How often a request is made in all; at least 1. Default 4.
+    /// How often a request is made in all; at least 1. Default 5.
     pub attempts_max: u32,
-    /// The longest wait before the second attempt. Default 100 ms.
+    /// The longest wait before the second attempt. Default 150 ms.
     pub first_wait: Duration,
     /// The longest wait before any attempt. Default 5 s.
     pub wait_max: Duration,
 }
 
 impl Default for RetryPolicy {
+    /// The attempts lie over more than a second: Google Cloud Storage lets an object be replaced once in a second.
     fn default() -> Self {
-        Self { attempts_max: 4, first_wait: Duration::from_millis(100), wait_max: Duration::from_secs(5) }
+        Self { attempts_max: 5, first_wait: Duration::from_millis(150), wait_max: Duration::from_secs(5) }
     }
 }
 
@@ -56,10 +57,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_default_attempts_outlast_a_limit_of_one_write_in_a_second() {
+        let policy = RetryPolicy::default();
+        let shortest: Duration = (1..policy.attempts_max).map(|failed| policy.wait_limit(failed) / 2).sum();
+        assert!(shortest > Duration::from_secs(1), "{shortest:?}");
+    }
+
+    #[test]
     fn waits_double_up_to_the_limit() {
         let policy = RetryPolicy::default();
         let limits: Vec<_> = [1, 2, 3, 7, 1000].map(|failed| policy.wait_limit(failed).as_millis()).into();
-        assert_eq!(limits, [100, 200, 400, 5000, 5000]);
+        assert_eq!(limits, [150, 300, 600, 5000, 5000]);
         for failed in 1..20 {
             let wait = policy.wait(failed);
             assert!(wait <= policy.wait_limit(failed) && wait * 2 >= policy.wait_limit(failed));
