@@ -1,10 +1,15 @@
 //! What the archive relies on from a provider's store, asked of a real server; and a database lost and restored through it.
 //!
-//! The server is the one that `cargo xtask s3` or `cargo xtask azure` starts and describes in the environment. Without it
+//! The server is the one that `cargo xtask s3`, `azure` or `gcs` starts and describes in the environment. Without it
 //! these tests say so and check nothing; `.ci/run` runs them with each.
 
+use bytes::Bytes;
+use futures_util::TryStreamExt;
 use object_store::path::Path;
-use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{
+    Error, GetOptions, GetRange, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
+    PutPayload,
+};
 use reddb_tests::cli::reddb;
 use reddb_tests::digest::digest;
 use reddb_tests::load::{History, Load};
@@ -24,7 +29,8 @@ fn url() -> Option<String> {
 fn store(test: &str) -> Option<(Box<dyn ObjectStore>, Path)> {
     let url = url::Url::parse(&url()?).unwrap();
     let settings = std::env::vars().map(|(name, value)| (name.to_ascii_lowercase(), value));
-    let settings = settings.filter(|(name, _)| name.starts_with("aws_") || name.starts_with("azure_"));
+    let settings =
+        settings.filter(|(name, _)| ["aws_", "azure_", "google_"].iter().any(|theirs| name.starts_with(theirs)));
     let (store, prefix) = object_store::parse_url_opts(&url, settings).unwrap();
     Some((store, prefix.join(test)))
 }
@@ -46,14 +52,41 @@ async fn a_remote_store_refuses_a_second_create_and_changes_nothing() {
 #[tokio::test]
 async fn a_remote_store_lists_what_was_put_and_not_what_was_deleted() {
     let Some((store, prefix)) = store("list") else { return };
-    let names = ["b/2", "a/1", "c"].map(|name| prefix.clone().join_all(name));
+    // More than a page where pages are short.
+    let mut names: Vec<Path> = (0..20).map(|index| prefix.clone().join_all(&format!("b/{index:02}"))).collect();
+    names.extend(["a/1", "c"].map(|name| prefix.clone().join_all(name)));
     for name in &names {
         store.put(name, PutPayload::from_static(b"x")).await.unwrap();
     }
-    store.delete(&names[1]).await.unwrap();
+    store.delete(&names.remove(13)).await.unwrap();
+    names.sort();
     let mut found = list(&*store, &prefix).await;
     found.sort();
-    assert_eq!(found, [names[0].clone(), names[2].clone()]);
+    assert_eq!(found, names);
+    let whole: Vec<ObjectMeta> = store.list(Some(&prefix)).try_collect().await.unwrap();
+    let mut found: Vec<Path> = whole.into_iter().map(|object| object.location).collect();
+    found.sort();
+    assert_eq!(found, names);
+}
+
+#[tokio::test]
+async fn a_remote_store_makes_one_object_of_many_parts_when_it_is_told_that_these_are_all() {
+    let Some((store, prefix)) = store("parts") else { return };
+    let (path, gone) = (prefix.clone().join("large"), prefix.join("abandoned"));
+    let parts: Vec<Bytes> =
+        [5 << 20, 6 << 20, 7].iter().zip(1..).map(|(size, byte)| vec![byte; *size].into()).collect();
+    let mut upload = store.put_multipart(&path).await.unwrap();
+    for part in &parts {
+        upload.put_part(PutPayload::from_bytes(part.clone())).await.unwrap();
+    }
+    assert!(matches!(store.head(&path).await, Err(Error::NotFound { .. })));
+    upload.complete().await.unwrap();
+    assert!(store.get(&path).await.unwrap().bytes().await.unwrap() == parts.concat());
+
+    let mut abandoned = store.put_multipart(&gone).await.unwrap();
+    abandoned.put_part(PutPayload::from_static(b"x")).await.unwrap();
+    abandoned.abort().await.unwrap();
+    assert!(matches!(store.head(&gone).await, Err(Error::NotFound { .. })));
 }
 
 #[tokio::test]

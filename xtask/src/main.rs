@@ -1,7 +1,7 @@
 //! Workspace tasks: the only scripting language of this repository.
 //!
 //! `cargo xtask ci` is the gate, locally and in CI. Every other task prepares or drives something that a test needs
-//! from outside Rust's test runner: an S3 or Azure server, client libraries, a package index.
+//! from outside Rust's test runner: an S3, Azure or Google Cloud server, client libraries, a package index.
 //! This crate depends on no crate of the workspace, so that it builds while they do not.
 
 mod bench;
@@ -43,6 +43,8 @@ enum Task {
     S3(stores::Arguments),
     /// Starts an Azure Blob server on loopback, and runs a command that finds it through its environment.
     Azure(stores::Arguments),
+    /// Starts a server of Google Cloud Storage's API, this workspace's own, and runs a command that finds it.
+    Gcs(stores::Arguments),
     /// Installs client libraries of other languages, and runs the tests that use them.
     Clients,
     /// Loads Debian's package index, loses the server, restores three moments, and compares every field.
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Task::Bench(arguments) => bench::run(&workspace, &arguments),
         Task::S3(arguments) => stores::s3::SERVER.run(&workspace, &arguments),
         Task::Azure(arguments) => stores::azure::SERVER.run(&workspace, &arguments),
+        Task::Gcs(arguments) => stores::gcs::SERVER.run(&workspace, &arguments),
         Task::Clients => clients::run(&workspace),
         Task::Packages(arguments) => packages::run(&workspace, &arguments),
     });

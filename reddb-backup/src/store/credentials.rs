@@ -1,12 +1,73 @@
-//! S3 keys from a credentials file.
+//! Whether an operator gave credentials, and which; S3 keys from a credentials file.
 //!
-//! The file is the usual INI: sections in brackets, `name = value` lines, `#` and `;` comments. The section is that of
+//! Credentials come from the environment or from files. Where there are none, the provider's own service on this machine is
+//! asked for those of the machine's role; that is for nobody to guess from its refusal, so the error says what to set.
+//!
+//! The file of S3 keys is the usual INI: sections in brackets, `name = value` lines, `#` and `;` comments. The section is that of
 //! `AWS_PROFILE`, else `default`. The environment's own keys (`AWS_ACCESS_KEY_ID`) win over a file that was not asked for.
 
 use std::env;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+
+/// What an operator can set where nothing was.
+pub(super) type Hint = &'static str;
+
+const S3_HINT: Hint = "no credentials were given, so those of this machine's role were asked for: set AWS_ACCESS_KEY_ID and \
+                       AWS_SECRET_ACCESS_KEY, or name a file of them with --archive-credentials-file or \
+                       AWS_SHARED_CREDENTIALS_FILE";
+const GOOGLE_HINT: Hint = "no credentials were given, so those of this machine's service account were asked for: set \
+                           GOOGLE_SERVICE_ACCOUNT to a service account's key file, or GOOGLE_APPLICATION_CREDENTIALS to a \
+                           file that gcloud made";
+const AZURE_HINT: Hint = "no credentials were given, so those of this machine's managed identity were asked for: set \
+                          AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN, or AZURE_CLIENT_ID, AZURE_CLIENT_SECRET and \
+                          AZURE_TENANT_ID";
+/// Where gcloud keeps a person's own credentials, below the home directory.
+const GCLOUD_FILE: &str = ".config/gcloud/application_default_credentials.json";
+
+/// What to set, unless `builder` has credentials or another place than this machine's role to get them from.
+pub(super) fn s3_hint(builder: &AmazonS3Builder) -> Option<Hint> {
+    use AmazonS3ConfigKey as Key;
+    let places = [
+        Key::AccessKeyId,
+        Key::SecretAccessKey,
+        Key::WebIdentityTokenFile,
+        Key::ContainerCredentialsRelativeUri,
+        Key::ContainerCredentialsFullUri,
+    ];
+    let given = places.iter().any(|key| builder.get_config_value(key).is_some());
+    let unsigned = builder.get_config_value(&Key::SkipSignature);
+    (!given && !is_on(unsigned)).then_some(S3_HINT)
+}
+
+/// As [`s3_hint`].
+pub(super) fn google_hint(builder: &GoogleCloudStorageBuilder) -> Option<Hint> {
+    use GoogleConfigKey as Key;
+    let places = [Key::ServiceAccount, Key::ServiceAccountKey, Key::ApplicationCredentials, Key::BearerToken];
+    let given = places.iter().any(|key| builder.get_config_value(key).is_some());
+    let of_gcloud = env::var_os("HOME").is_some_and(|home| Path::new(&home).join(GCLOUD_FILE).exists());
+    let unsigned = builder.get_config_value(&Key::SkipSignature);
+    (!given && !of_gcloud && !is_on(unsigned)).then_some(GOOGLE_HINT)
+}
+
+/// As [`s3_hint`].
+pub(super) fn azure_hint(builder: &MicrosoftAzureBuilder) -> Option<Hint> {
+    use AzureConfigKey as Key;
+    let places = [Key::AccessKey, Key::SasKey, Key::Token, Key::ClientSecret, Key::FederatedTokenFile];
+    let given = places.iter().any(|key| builder.get_config_value(key).is_some());
+    let other = [Key::UseAzureCli, Key::UseEmulator, Key::SkipSignature];
+    let other = other.iter().any(|key| is_on(builder.get_config_value(key)));
+    (!given && !other).then_some(AZURE_HINT)
+}
+
+fn is_on(value: Option<String>) -> bool {
+    value.is_some_and(|value| value.eq_ignore_ascii_case("true"))
+}
 
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 

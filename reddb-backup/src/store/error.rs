@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::io;
 
+use super::credentials::Hint;
+
 /// An object store's own error.
 pub type Source = Box<dyn Error + Send + Sync + 'static>;
 
@@ -191,13 +193,32 @@ fn io_kind(error: &object_store::Error) -> Option<io::ErrorKind> {
     None
 }
 
-/// The error that ends the attempts.
-pub(crate) fn give_up(key: &str, operation: Operation, attempts: u32, source: object_store::Error) -> StoreError {
+/// The error that ends the attempts. `hint` says what to set where no credentials were given.
+pub(crate) fn give_up(
+    key: &str,
+    operation: Operation,
+    attempts: u32,
+    source: object_store::Error,
+    hint: Option<Hint>,
+) -> StoreError {
     let key = key.to_owned();
-    match classify(&source) {
+    let answer = classify(&source);
+    let source = match hint {
+        Some(hint) => NoCredentials { hint, source }.into(),
+        None => source.into(),
+    };
+    match answer {
         Answer::NotFound => StoreError::NotFound { key },
-        Answer::Denied => StoreError::Denied { key, operation, source: source.into() },
-        Answer::Unsupported => StoreError::Unsupported { key, operation, source: source.into() },
-        Answer::Exists | Answer::Retry => StoreError::Unavailable { key, operation, attempts, source: source.into() },
+        Answer::Denied => StoreError::Denied { key, operation, source },
+        Answer::Unsupported => StoreError::Unsupported { key, operation, source },
+        Answer::Exists | Answer::Retry => StoreError::Unavailable { key, operation, attempts, source },
     }
+}
+
+/// An answer to a request that went out without credentials of an operator's.
+#[derive(Debug, thiserror::Error)]
+#[error("{source}; {hint}")]
+struct NoCredentials {
+    hint: Hint,
+    source: object_store::Error,
 }

@@ -13,6 +13,7 @@ use object_store::{
 use reddb_file::archive::{ArchiveKey, Document, DocumentError, MissingDigest, Opened, sealed};
 
 use super::counters::{Counters, RequestCounts};
+use super::credentials::Hint;
 use super::error::{Answer, Operation, StoreError, classify, give_up};
 use super::local::LocalRoot;
 use super::retry::RetryPolicy;
@@ -52,6 +53,7 @@ pub struct Store {
     prefix: String,
     label: String,
     local: Option<LocalRoot>,
+    hint: Option<Hint>,
     pub(super) retry: RetryPolicy,
     pub(super) counters: Arc<Counters>,
 }
@@ -71,6 +73,7 @@ impl Store {
             prefix: prefix.trim_matches('/').into(),
             label: label.into(),
             local: None,
+            hint: None,
             retry: RetryPolicy::default(),
             counters: Arc::default(),
         }
@@ -91,6 +94,12 @@ impl Store {
 
     pub(super) fn with_local_root(mut self, root: LocalRoot) -> Self {
         self.local = Some(root);
+        self
+    }
+
+    /// Errors that missing credentials may be the cause of say so.
+    pub(super) fn with_hint(mut self, hint: Option<Hint>) -> Self {
+        self.hint = hint;
         self
     }
 
@@ -395,7 +404,7 @@ impl Store {
             self.counters.failure();
         }
         if final_answer || failed >= self.retry.attempts_max {
-            return Err(give_up(key, operation, failed, error));
+            return Err(give_up(key, operation, failed, error, self.hint));
         }
         tracing::debug!(key, %operation, failed, %error, "the store did not answer as it should; trying again");
         self.retry.pause(failed).await;

@@ -13,13 +13,13 @@ use std::time::Duration;
 use object_store::ObjectStore;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
-use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::{ClientOptions, RetryConfig};
 use parking_lot::Mutex;
 
-use super::credentials::{self, CredentialsError};
+use super::credentials::{self, CredentialsError, Hint};
 use super::local::LocalRoot;
 use super::object::Store;
 use super::retry::RetryPolicy;
@@ -39,7 +39,7 @@ pub enum Addressing {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreSettings {
     /// The service's address, e.g. `https://s3.example.org`; for `az://` with the account, where that is not in the host's
-    /// name. Default: the provider's own (or what `AWS_ENDPOINT_URL` or `AZURE_STORAGE_ENDPOINT` says).
+    /// name. Default: the provider's own (or what `AWS_ENDPOINT_URL`, `AZURE_STORAGE_ENDPOINT` or `GOOGLE_BASE_URL` says).
     pub endpoint: Option<String>,
     /// The bucket's region. Default: `AWS_REGION`, else `us-east-1`.
     pub region: Option<String>,
@@ -102,6 +102,14 @@ pub enum OpenError {
         /// The endpoint.
         endpoint: String,
     },
+    /// An `az://` URL names a container; the account that it belongs to comes from the environment.
+    #[error(
+        "{url}: no storage account was given: set AZURE_STORAGE_ACCOUNT_NAME, and AZURE_STORAGE_ACCOUNT_KEY to its key"
+    )]
+    NoAccount {
+        /// The archive.
+        url: String,
+    },
     /// The credentials file.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
@@ -124,15 +132,22 @@ impl Store {
                 let memory = Arc::clone(MEMORIES.lock().entry(bucket.name.clone()).or_default());
                 Self::new(memory, &bucket.prefix, url.to_string())
             }
-            ArchiveUrl::S3(bucket) => remote(open_s3(bucket, settings)?, bucket, url)?,
+            ArchiveUrl::S3(bucket) => {
+                let builder = s3_builder(bucket, settings)?;
+                let hint = credentials::s3_hint(&builder);
+                remote(builder.build(), bucket, url, hint)?
+            }
             ArchiveUrl::Google(bucket) => {
                 let mut builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(&bucket.name);
                 if let Some(endpoint) = &settings.endpoint {
                     builder = builder.with_base_url(endpoint);
                 }
-                let options = client_options(settings, settings.endpoint.as_deref())?;
+                // The environment may name it too.
+                let endpoint = builder.get_config_value(&GoogleConfigKey::BaseUrl);
+                let options = client_options(settings, endpoint.as_deref())?;
                 let builder = builder.with_retry(no_retries()).with_client_options(options);
-                remote(builder.build(), bucket, url)?
+                let hint = credentials::google_hint(&builder);
+                remote(builder.build(), bucket, url, hint)?
             }
             ArchiveUrl::Azure(bucket) => {
                 let mut builder = MicrosoftAzureBuilder::from_env().with_container_name(&bucket.name);
@@ -142,8 +157,13 @@ impl Store {
                 // The environment may name it too.
                 let endpoint = builder.get_config_value(&AzureConfigKey::Endpoint);
                 let options = client_options(settings, endpoint.as_deref())?;
+                let emulated = builder.get_config_value(&AzureConfigKey::UseEmulator).is_some_and(|on| on == "true");
+                if builder.get_config_value(&AzureConfigKey::AccountName).is_none() && !emulated {
+                    return Err(OpenError::NoAccount { url: url.to_string() });
+                }
                 let builder = builder.with_retry(no_retries()).with_client_options(options);
-                remote(builder.build(), bucket, url)?
+                let hint = credentials::azure_hint(&builder);
+                remote(builder.build(), bucket, url, hint)?
             }
         };
         Ok(store.with_retry(settings.retry))
@@ -154,9 +174,10 @@ fn remote<S: ObjectStore>(
     built: Result<S, object_store::Error>,
     bucket: &Bucket,
     url: &ArchiveUrl,
+    hint: Option<Hint>,
 ) -> Result<Store, OpenError> {
     let inner = built.map_err(|source| OpenError::Client { url: url.to_string(), source })?;
-    Ok(Store::new(Arc::new(inner), &bucket.prefix, url.to_string()))
+    Ok(Store::new(Arc::new(inner), &bucket.prefix, url.to_string()).with_hint(hint))
 }
 
 fn open_local(path: &Path, url: &ArchiveUrl, mode: OpenMode) -> Result<Store, OpenError> {
@@ -208,10 +229,7 @@ fn make_directory(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn open_s3(
-    bucket: &Bucket,
-    settings: &StoreSettings,
-) -> Result<Result<object_store::aws::AmazonS3, object_store::Error>, OpenError> {
+fn s3_builder(bucket: &Bucket, settings: &StoreSettings) -> Result<AmazonS3Builder, OpenError> {
     let mut builder = AmazonS3Builder::from_env()
         .with_bucket_name(&bucket.name)
         .with_virtual_hosted_style_request(settings.addressing == Addressing::VirtualHosted)
@@ -233,7 +251,7 @@ fn open_s3(
             builder = builder.with_token(token);
         }
     }
-    Ok(builder.build())
+    Ok(builder)
 }
 
 fn client_options(settings: &StoreSettings, endpoint: Option<&str>) -> Result<ClientOptions, OpenError> {

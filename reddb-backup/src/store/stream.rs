@@ -83,7 +83,9 @@ pub(super) fn counted(
                     }
                     Some((Ok(chunk), (chunks, got_bytes, false)))
                 }
-                Some(Err(error)) => Some((Err(give_up(&key, Operation::Get, 1, error)), (chunks, got_bytes, true))),
+                Some(Err(error)) => {
+                    Some((Err(give_up(&key, Operation::Get, 1, error, None)), (chunks, got_bytes, true)))
+                }
                 None if got_bytes < expected_bytes => {
                     Some((Err(StoreError::Length { key, expected_bytes, got_bytes }), (chunks, got_bytes, true)))
                 }

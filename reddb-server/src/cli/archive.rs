@@ -32,6 +32,6 @@ pub(crate) fn open(args: &ArchiveArgs) -> Result<Store, CliError> {
             "is it mounted? The archive's URL is in the start-up text of `reddb serve` and in `reddb check --json`",
         ),
         OpenError::PlainHttp { .. } => CliError::usage(&error).hint("--archive-allow-http allows it"),
-        OpenError::Client { .. } | OpenError::Credentials(_) => CliError::usage(&error),
+        OpenError::Client { .. } | OpenError::Credentials(_) | OpenError::NoAccount { .. } => CliError::usage(&error),
     })
 }

@@ -72,7 +72,7 @@ fn make_bucket(root: &Path, address: SocketAddr) -> Result<(), String> {
     process::capture(node.args([&format!("http://{address}"), ACCOUNT, ACCOUNT_KEY, BUCKET])).map(drop)
 }
 
-fn environment(address: SocketAddr) -> Vec<(&'static str, String)> {
+fn environment(_: &Path, address: SocketAddr) -> Vec<(&'static str, String)> {
     let endpoint = format!("http://{address}/{ACCOUNT}");
     vec![
         ("REDDB_ARCHIVE_ENDPOINT", endpoint.clone()),

@@ -1,9 +1,11 @@
-//! Servers that speak a provider's protocol on loopback, for the archive's tests: one for `s3://`, one for `az://`.
+//! Servers that speak a provider's protocol on loopback, for the archive's tests: one for `s3://`, one for `az://`,
+//! one for `gs://`.
 //!
-//! Invariants: the version is exact; the server listens on a port of the system's choice and on loopback only; the bucket
+//! Invariants: the version is exact, or the server is this workspace's own; the server listens on a port of the system's choice and on loopback only; the bucket
 //! exists before anyone is told the address; when the command ends, the server is gone and its directory too.
 
 pub(crate) mod azure;
+pub(crate) mod gcs;
 pub(crate) mod s3;
 
 use std::io::{BufRead, BufReader};
@@ -23,7 +25,7 @@ const BUCKET: &str = "reddb-test";
 /// How long the server may take to say where it listens.
 const START_MAX: Duration = Duration::from_secs(30);
 
-/// `cargo xtask s3|azure [--install] [-- COMMAND…]`
+/// `cargo xtask s3|azure|gcs [--install] [-- COMMAND…]`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Only install the server into target/tools, where it is not there yet.
@@ -49,7 +51,7 @@ pub(crate) struct Kind {
     /// Makes the bucket of the server that is listening.
     make_bucket: fn(root: &Path, address: SocketAddr) -> Result<(), String>,
     /// How to reach the bucket, in the names that `reddb` and clients of this provider read.
-    environment: fn(address: SocketAddr) -> Vec<(&'static str, String)>,
+    environment: fn(root: &Path, address: SocketAddr) -> Vec<(&'static str, String)>,
     /// What the URLs of its archives begin with.
     scheme: &'static str,
 }
@@ -92,7 +94,7 @@ pub(crate) struct Server {
     kind: &'static Kind,
     process: Child,
     address: SocketAddr,
-    _root: Scratch,
+    root: Scratch,
 }
 
 impl Server {
@@ -109,7 +111,7 @@ impl Server {
         let listening = stdout.ok_or_else(|| "the server has no output".to_owned());
         let listening = listening.and_then(|stdout| address(stdout, kind.before_address));
         match listening.and_then(|address| (kind.make_bucket)(root.path(), address).map(|()| address)) {
-            Ok(address) => Ok(Self { kind, process, address, _root: root }),
+            Ok(address) => Ok(Self { kind, process, address, root }),
             Err(reason) => {
                 stop(&mut process);
                 Err(format!("{}: {reason}", kind.name))
@@ -124,7 +126,7 @@ impl Server {
 
     /// What a test or `reddb` needs to reach the bucket.
     pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
-        let mut environment = (self.kind.environment)(self.address);
+        let mut environment = (self.kind.environment)(self.root.path(), self.address);
         environment.push(("REDDB_TEST_STORE_URL", self.kind.url()));
         environment.push(("REDDB_ARCHIVE_ALLOW_HTTP", "true".to_owned()));
         environment
@@ -175,5 +177,6 @@ mod tests {
         let line = "Azurite Blob service successfully listens on http://127.0.0.1:40123";
         assert_eq!(listening_at(line, azure::SERVER.before_address), found);
         assert_eq!(listening_at("Azurite Blob service is starting on 127.0.0.1:0", azure::SERVER.before_address), None);
+        assert_eq!(listening_at("gcs-loopback listens on http://127.0.0.1:40123", gcs::SERVER.before_address), found);
     }
 }

@@ -61,7 +61,7 @@ fn make_bucket(root: &Path, _: SocketAddr) -> Result<(), String> {
     std::fs::create_dir(root.join(BUCKET)).map_err(|error| format!("cannot make the bucket: {error}"))
 }
 
-fn environment(address: SocketAddr) -> Vec<(&'static str, String)> {
+fn environment(_: &Path, address: SocketAddr) -> Vec<(&'static str, String)> {
     let endpoint = format!("http://{address}");
     vec![
         ("REDDB_ARCHIVE_ENDPOINT", endpoint.clone()),
