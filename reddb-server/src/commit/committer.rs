@@ -320,7 +320,7 @@ impl Worker {
         shared.locked_again(pipeline);
         self.publish(pipeline);
         let promised = self.promise(&voided, pipeline);
-        let (fence, voided_fence) = (fence(promise, pipeline), fence(promised, pipeline));
+        let (fence, voided_fence) = (self.fence(promise, pipeline), self.fence(promised, pipeline));
         MutexGuard::unlocked(pipeline, || {
             answer(waiting, &committed, fence);
             answer(voided, &committed, voided_fence);
@@ -334,7 +334,7 @@ impl Worker {
         let promise = self.promise(&waiting, pipeline);
         let committed = pipeline.core.commit(&mut self.tail);
         self.publish(pipeline);
-        let fence = fence(promise, pipeline);
+        let fence = self.fence(promise, pipeline);
         answer(waiting, &committed, fence);
         committed
     }
@@ -344,6 +344,15 @@ impl Worker {
     fn promise(&self, waiting: &[Waiting], pipeline: &mut Pipeline) -> Option<u64> {
         let asked = waiting.iter().any(|waiting| matches!(waiting, Waiting::Fence(_)));
         asked.then(|| pipeline.core.fence_time_ms(self.shared.now()))
+    }
+
+    /// A promise becomes a fence once the batch that it speaks of is settled. What recovery finds after a poisoned log's last
+    /// durable record is not known: no time is promised but what lies before that record.
+    fn fence(&self, promise: Option<u64>, pipeline: &Pipeline) -> Option<Fence> {
+        let durable = pipeline.core.durable();
+        let known_ms =
+            if self.shared.gate.holds(Condition::Poisoned) { durable.time_ms.saturating_sub(1) } else { u64::MAX };
+        promise.map(|promised_ms| Fence { durable, complete_until_ms: promised_ms.min(known_ms) })
     }
 
     /// Lets others see what is durable.
@@ -376,10 +385,6 @@ impl Worker {
         self.publish(pipeline);
         expired.more || reclaimed.more
     }
-}
-
-fn fence(promise: Option<u64>, pipeline: &Pipeline) -> Option<Fence> {
-    promise.map(|complete_until_ms| Fence { durable: pipeline.core.durable(), complete_until_ms })
 }
 
 fn answer(waiting: Vec<Waiting>, committed: &Result<(), CommitFailure>, fence: Option<Fence>) {

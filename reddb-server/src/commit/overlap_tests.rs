@@ -118,6 +118,25 @@ fn a_batch_that_fails_takes_with_it_what_was_executed_on_top_of_it() {
 }
 
 #[test]
+fn a_fence_promises_nothing_about_a_batch_whose_outcome_is_unknown() {
+    let running = Running::start();
+    assert_eq!(reply(running.submit("SET kept 1")), Reply::Ok);
+    let paused = running.vfs.pause_syncs();
+    let unknown = running.submit_and_hold("SET unknown 1");
+    let meanwhile = running.committer.fence();
+    running.vfs.fail_nth(VfsOp::SyncData, 1, std::io::ErrorKind::Other);
+    drop(paused);
+    assert!(is_misconf(&reply(unknown)));
+    for fence in [meanwhile, running.committer.fence()] {
+        let fence = fence.blocking_recv().expect("answers");
+        assert_eq!(fence.durable.lsn.get(), 1);
+        // Recovery may find the record of this moment or a later one, and that would be the next.
+        assert!(fence.complete_until_ms < fence.durable.time_ms, "{fence:?}");
+    }
+    running.committer.stop();
+}
+
+#[test]
 fn a_command_that_panics_voids_its_batch_and_not_the_one_before() {
     let running = Running::start();
     let paused = running.vfs.pause_syncs();
