@@ -17,6 +17,7 @@
 //! * Every document and every segment is bounded before it is allocated and checked before it is believed.
 //! * Only create-only writes fence. Clocks decide when somebody may try, never who wins.
 
+mod background;
 mod catalogue;
 pub mod claim;
 pub mod clock;

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::digests::DigestCache;
 use super::staging::StagingDir;
 use super::{ProgressFn, SnapshotError, SnapshotProgress, Uploaded};
+use crate::background::in_background;
 use crate::source::{CheckpointFile, CheckpointSource};
 use crate::store::{Store, StoreError};
 
@@ -73,7 +74,8 @@ impl Uploader {
 
     async fn hash(&self, staging: &Arc<StagingDir>, file: CheckpointFile) -> Result<FileEntry, SnapshotError> {
         let (staging, digests) = (Arc::clone(staging), Arc::clone(&self.digests));
-        let hashed = tokio::task::spawn_blocking(move || {
+        let staged_path = staging.path().join(file.path.as_str()).display().to_string();
+        let hashed = in_background(move || {
             let CheckpointFile { path, written_xxh3 } = file;
             let staged = staging.path().join(path.as_str());
             match digests.digest(&staged, written_xxh3) {
@@ -84,7 +86,7 @@ impl Uploader {
                 Err(source) => Err(SnapshotError::File { path: staged.display().to_string(), source }),
             }
         });
-        hashed.await?
+        hashed.await.map_err(|source| SnapshotError::File { path: staged_path, source })?
     }
 
     async fn send(&self, staging: &StagingDir, file: &FileEntry, meter: &Meter) -> Result<(), SnapshotError> {

@@ -54,6 +54,11 @@ impl LocalRoot {
         &self.directory
     }
 
+    /// Where the object with this key is.
+    pub(crate) fn object_path(&self, key: &str) -> PathBuf {
+        self.base.join(key)
+    }
+
     /// Refuses everything while the archive's directory is away, and a key whose path holds a symbolic link.
     pub(crate) fn check(&self, key: &str) -> Result<(), StoreError> {
         self.check_presence(key)?;

@@ -20,6 +20,7 @@ pub mod url;
 mod counters;
 mod credentials;
 mod local;
+mod local_upload;
 mod object;
 mod stream;
 mod upload;

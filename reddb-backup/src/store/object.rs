@@ -52,7 +52,7 @@ pub struct Store {
     pub(super) inner: Arc<dyn ObjectStore>,
     prefix: String,
     label: String,
-    local: Option<LocalRoot>,
+    pub(super) local: Option<LocalRoot>,
     hint: Option<Hint>,
     pub(super) retry: RetryPolicy,
     pub(super) counters: Arc<Counters>,

@@ -215,7 +215,7 @@ fn open_absent(path: &Path) -> io::Result<(LocalRoot, String)> {
 }
 
 /// Makes the directory and its missing parents, durably.
-fn make_directory(path: &Path) -> io::Result<()> {
+pub(super) fn make_directory(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }

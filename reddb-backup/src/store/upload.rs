@@ -3,7 +3,7 @@
 //! A file up to [`PART_BYTES`] is one write; a larger one goes in parts of that size. The file is hashed while it is
 //! read: an object whose bytes are not what its name says is never completed, and its size is asked for afterwards.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use object_store::{MultipartUpload, ObjectStoreExt as _, PutMode, PutPayload};
@@ -11,9 +11,12 @@ use reddb_file::archive::{ArchiveKey, Sha256Digest};
 use sha2::{Digest as _, Sha256};
 use tokio::fs::File;
 use tokio::io::AsyncReadExt as _;
+use tokio::sync::mpsc;
 
 use super::error::{Operation, StoreError};
+use super::local_upload::{LocalUploadError, write_object};
 use super::object::Store;
+use crate::background::in_background;
 
 /// The size of a part of a large object, in bytes. At least 5 MiB for S3.
 pub(super) const PART_BYTES: usize = 8 * 1024 * 1024;
@@ -59,8 +62,11 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     /// The outer error is final, the inner one is the store's.
     async fn run(&self, sent: &(dyn Fn(u64) + Send + Sync)) -> Result<Result<(), object_store::Error>, StoreError> {
-        let mut file = File::open(self.path).await.map_err(|source| self.local(source))?;
         let key = self.store.path(self.name)?;
+        if let Some(root) = &self.store.local {
+            return self.run_locally(root.object_path(key.as_ref()), sent).await;
+        }
+        let mut file = File::open(self.path).await.map_err(|source| self.local(source))?;
         let mut hash = Sha256::new();
         let first = self.read_part(&mut file, &mut hash).await?;
         if (first.len() as u64) >= self.file_bytes {
@@ -92,6 +98,31 @@ impl Attempt<'_> {
         }
         self.check(total_bytes, hash)?;
         Ok(upload.complete().await)
+    }
+
+    /// In a thread of its own. It goes on to the end of a piece where nobody waits for it any more.
+    async fn run_locally(
+        &self,
+        to: PathBuf,
+        sent: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<Result<(), object_store::Error>, StoreError> {
+        let (pieces, mut written) = mpsc::unbounded_channel();
+        let (from, what) = (self.path.to_owned(), (self.file_bytes, self.digest));
+        let work = in_background(move || write_object(&from, what, &to, |bytes| pieces.send(bytes).is_ok()));
+        let count = async {
+            while let Some(bytes) = written.recv().await {
+                self.store.counters.sent(bytes);
+                sent(bytes);
+            }
+        };
+        let (result, ()) = tokio::join!(work, count);
+        let failed = |source: std::io::Error| object_store::Error::Generic { store: "archive", source: source.into() };
+        match result {
+            Ok(Ok(())) => Ok(Ok(())),
+            Ok(Err(LocalUploadError::Source(source))) => Err(self.local(source)),
+            Ok(Err(LocalUploadError::Archive(source))) | Err(source) => Ok(Err(failed(source))),
+            Ok(Err(LocalUploadError::Gone)) => Ok(Err(failed(std::io::ErrorKind::Interrupted.into()))),
+        }
     }
 
     async fn read_part(&self, file: &mut File, hash: &mut Sha256) -> Result<Bytes, StoreError> {
