@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,8 @@ pub(crate) struct Client {
     pub queued: AtomicI64,
     /// Bytes received and not yet carried out.
     pub query_bytes: AtomicUsize,
+    /// Bytes of answers that wait for it to take them; [`Clients::hold`] sets them.
+    unsent_bytes: AtomicUsize,
     /// The last command's counter, [`NO_COMMAND`] before the first.
     pub command: AtomicUsize,
     /// The protocol version.
@@ -105,12 +108,13 @@ impl Client {
             flags.push('N');
         }
         let query_bytes = self.query_bytes.load(Relaxed);
+        let unsent_bytes = self.unsent_bytes.load(Relaxed);
         let mut line = String::with_capacity(320);
         // Writing to a string cannot fail.
         let _ = write!(
             line,
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db={} sub=0 psub=0 ssub=0 multi={} \
-             qbuf={query_bytes} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem={} events=r \
+             qbuf={query_bytes} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={unsent_bytes} tot-mem={} events=r \
              cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
             self.id,
             self.peer,
@@ -121,7 +125,7 @@ impl Client {
             self.idle().as_secs(),
             self.db.load(Relaxed),
             self.queued.load(Relaxed),
-            query_bytes.saturating_add(size_of::<Self>()),
+            query_bytes.saturating_add(unsent_bytes).saturating_add(size_of::<Self>()),
             table::counter_name(self.command.load(Relaxed)).unwrap_or("NULL"),
             self.protocol.load(Relaxed),
             names.library,
@@ -135,6 +139,8 @@ impl Client {
 #[derive(Debug, Default)]
 pub(crate) struct Clients {
     last_id: AtomicU64,
+    /// The sum over all clients.
+    unsent_bytes: AtomicUsize,
     all: Mutex<BTreeMap<ClientId, Arc<Client>>>,
 }
 
@@ -149,6 +155,37 @@ impl Clients {
     #[must_use]
     pub(crate) fn list(&self) -> Vec<Arc<Client>> {
         self.all.lock().values().cloned().collect()
+    }
+
+    /// Notes how many bytes of answers wait for a client to take them. Where all clients' together are more than
+    /// `unsent_bytes_max`, those that have most are disconnected: whoever waited for room instead would wait for clients
+    /// that may never read.
+    pub(crate) fn hold(&self, client: &Client, bytes: usize, unsent_bytes_max: usize) {
+        self.release(client);
+        // In this order, so that whoever releases them finds them in the sum.
+        self.unsent_bytes.fetch_add(bytes, AcqRel);
+        client.unsent_bytes.store(bytes, Release);
+        while self.unsent_bytes.load(Acquire) > unsent_bytes_max {
+            let clients = self.list();
+            let Some(most) = clients.iter().max_by_key(|client| client.unsent_bytes.load(Relaxed)) else { return };
+            // Its memory counts as given back now, so that its end need not be waited for.
+            let unsent_bytes = self.release(most);
+            if unsent_bytes == 0 {
+                return;
+            }
+            tracing::warn!(
+                client = most.id, peer = %most.peer, unsent_bytes, unsent_bytes_max,
+                "disconnected: of all clients, which leave too many answers untaken, it leaves most"
+            );
+            most.kill();
+        }
+    }
+
+    /// Notes that no answers wait for a client; gives how many bytes did.
+    pub(crate) fn release(&self, client: &Client) -> usize {
+        let bytes = client.unsent_bytes.swap(0, AcqRel);
+        self.unsent_bytes.fetch_sub(bytes, AcqRel);
+        bytes
     }
 
     /// Lets a connection in, unless there are `clients_max` already.
@@ -174,6 +211,7 @@ impl Clients {
             db: AtomicU32::new(0),
             queued: AtomicI64::new(-1),
             query_bytes: AtomicUsize::new(0),
+            unsent_bytes: AtomicUsize::new(0),
             command: AtomicUsize::new(NO_COMMAND),
             protocol: AtomicI64::new(2),
             watches: AtomicBool::new(false),
@@ -204,6 +242,7 @@ impl Admission {
 
 impl Drop for Admission {
     fn drop(&mut self) {
+        self.clients.release(&self.client);
         self.clients.all.lock().remove(&self.client.id);
     }
 }

@@ -70,7 +70,7 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(stream: TcpStream, shared: Arc<Shared>, admission: Admission) -> Self {
         Self {
-            wire: Wire::new(stream, Arc::clone(&shared)),
+            wire: Wire::new(stream, Arc::clone(&shared), Arc::clone(admission.client())),
             session: Session::new(shared, Arc::clone(admission.client())),
             job: Job::default(),
             slots: VecDeque::new(),

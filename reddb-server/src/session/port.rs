@@ -15,6 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::connection::Connection;
 use super::settings::Settings;
 use super::shared::Shared;
+use crate::command::budget::ANSWER_BYTES_MAX;
 use crate::database::Database;
 
 /// How often idle clients are looked for and rates are taken.
@@ -37,6 +38,9 @@ pub(crate) struct PortConfig {
     pub idle_timeout_s: u32,
     /// Who takes nothing of an answer for so long is disconnected.
     pub write_stall_max: Duration,
+    /// How many bytes of answers may wait for all clients together to take them; beyond that, those for which most wait are
+    /// disconnected.
+    pub unsent_bytes_max: usize,
     /// The password of the user `default`; `None` for none.
     pub password: Option<String>,
 }
@@ -48,6 +52,7 @@ impl Default for PortConfig {
             clients_max: 10_000,
             idle_timeout_s: 0,
             write_stall_max: Duration::from_secs(60),
+            unsent_bytes_max: 2 * ANSWER_BYTES_MAX,
             password: None,
         }
     }
@@ -98,7 +103,7 @@ impl Port {
         settings.preset("bind", addresses.iter().map(|address| address.ip().to_string()).collect::<Vec<_>>().join(" "));
         settings.preset("dir", db.config().dir.display().to_string());
         settings.preset("requirepass", config.password.unwrap_or_default());
-        let shared = Arc::new(Shared::new(db, settings, addresses, config.write_stall_max));
+        let shared = Arc::new(Shared::new(db, settings, addresses, config.write_stall_max, config.unsent_bytes_max));
         let mut tasks = vec![tokio::spawn(tick(Arc::clone(&shared)))];
         tasks.extend(listeners.into_iter().map(|(_, listener)| tokio::spawn(accept(listener, Arc::clone(&shared)))));
         Ok(Self { shared, tasks })

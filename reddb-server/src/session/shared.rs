@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     pub run_id: String,
     /// Who takes nothing of an answer for so long is disconnected.
     pub write_stall_max: Duration,
+    /// How many bytes of answers may wait for all clients to take them.
+    pub unsent_bytes_max: usize,
     /// Where it listens.
     pub listening: Vec<SocketAddr>,
     /// No further commands are carried out.
@@ -38,7 +40,13 @@ pub(crate) struct Shared {
 impl Shared {
     /// The services of a port that listens at these addresses.
     #[must_use]
-    pub(crate) fn new(db: Database, settings: Settings, listening: Vec<SocketAddr>, write_stall_max: Duration) -> Self {
+    pub(crate) fn new(
+        db: Database,
+        settings: Settings,
+        listening: Vec<SocketAddr>,
+        write_stall_max: Duration,
+        unsent_bytes_max: usize,
+    ) -> Self {
         let run_id = rand::random::<[u8; 20]>().iter().map(|byte| format!("{byte:02x}")).collect();
         Self {
             db,
@@ -49,6 +57,7 @@ impl Shared {
             started: Instant::now(),
             run_id,
             write_stall_max,
+            unsent_bytes_max,
             listening,
             stopping: AtomicBool::new(false),
         }

@@ -421,6 +421,31 @@ async fn who_takes_no_answers_is_disconnected() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn answers_that_nobody_takes_are_bounded_over_all_clients() {
+    // The sockets' buffers may take some 10 MiB of each client's 32.
+    const ANSWERS: usize = 32;
+    const MIB: usize = 1 << 20;
+    let server = Server::start(|config| config.unsent_bytes_max = 40 * MIB).await;
+    let mut reader = server.connect().await;
+    reader.call(&["SET", "big", &"x".repeat(MIB)], "+OK\r\n").await;
+    let get_all = vec![&["GET", "big"][..]; ANSWERS];
+    let mut takes_nothing = Vec::new();
+    for _ in 0..3 {
+        let mut client = server.connect().await;
+        client.send(&[&["MULTI"]]).await;
+        client.send(&get_all).await;
+        client.send(&[&["EXEC"]]).await;
+        takes_nothing.push(client);
+    }
+    wait_until(|| server.port.as_ref().is_some_and(|port| port.shared().clients.count() == 2)).await;
+    for _ in 0..ANSWERS {
+        reader.call(&["STRLEN", "big"], ":1048576\r\n").await;
+    }
+    drop(takes_nothing);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn closing_answers_what_was_received_and_lets_nobody_in() {
     let server = Server::start(|_| {}).await;
     let mut busy = server.connect().await;

@@ -13,6 +13,7 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::clients::Client;
 use super::shared::Shared;
 use crate::reply::Reply;
 use crate::resp::{Decoder, Protocol, encode};
@@ -56,11 +57,12 @@ pub(super) struct Wire {
     pub(super) decoder: Decoder,
     out: BytesMut,
     shared: Arc<Shared>,
+    client: Arc<Client>,
 }
 
 impl Wire {
-    pub(super) fn new(stream: TcpStream, shared: Arc<Shared>) -> Self {
-        Self { stream, decoder: Decoder::new(), out: BytesMut::new(), shared }
+    pub(super) fn new(stream: TcpStream, shared: Arc<Shared>, client: Arc<Client>) -> Self {
+        Self { stream, decoder: Decoder::new(), out: BytesMut::new(), shared, client }
     }
 
     /// Waits for bytes and gives the decoder what is there; 0 at the end of the stream.
@@ -98,6 +100,7 @@ impl Wire {
     /// Writes the answers that are encoded.
     pub(super) async fn send(&mut self) -> Result<(), Hangup> {
         let stats = &self.shared.stats;
+        let mut held = false;
         while !self.out.is_empty() {
             match self.stream.try_write(&self.out) {
                 Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
@@ -111,6 +114,11 @@ impl Wire {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if !held {
+                        // All of it stays in memory until its last byte is sent.
+                        self.shared.clients.hold(&self.client, self.out.len(), self.shared.unsent_bytes_max);
+                        held = true;
+                    }
                     match tokio::time::timeout(self.shared.write_stall_max, self.stream.writable()).await {
                         Ok(writable) => writable?,
                         Err(_) => return Err(Hangup::Stalled),
@@ -121,6 +129,9 @@ impl Wire {
         }
         if self.out.capacity() > OUTPUT_BYTES_HELD * 2 {
             self.out = BytesMut::new();
+        }
+        if held {
+            self.shared.clients.release(&self.client);
         }
         Ok(())
     }

@@ -92,11 +92,15 @@ struct Server {
 
 impl Server {
     async fn start(settings: &ServeSettings, database: Database, admin: TcpListener) -> Result<Self, CliError> {
+        let defaults = PortConfig::default();
         let config = PortConfig {
+            unsent_bytes_max: defaults
+                .unsent_bytes_max
+                .max(usize::try_from(settings.database.memory_bytes).unwrap_or(usize::MAX)),
             listen: vec![settings.listen],
             clients_max: settings.clients_max,
             password: settings.password.clone(),
-            ..PortConfig::default()
+            ..defaults
         };
         let port = Port::open(config, database.clone()).await.map_err(port_error)?;
         let data = *port.addresses().first().ok_or_else(|| CliError::critical("the data port has no address"))?;
