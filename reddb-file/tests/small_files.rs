@@ -245,6 +245,27 @@ fn one_process_holds_the_lock_and_the_other_is_told_which() {
 }
 
 #[test]
+fn the_lock_keeps_the_place_that_was_left_in_it() {
+    let sim = machine(1);
+    let vfs: Arc<dyn Vfs> = sim.shared();
+    let mut lock = DirLock::acquire(vfs.as_ref(), dir(), 4711).expect("free");
+    assert_eq!(lock.place(), None);
+    lock.leave_place("2049 77123456").expect("works");
+    drop(lock);
+    for pid in [4, 123_456] {
+        let mut lock = DirLock::acquire(vfs.as_ref(), dir(), pid).expect("free");
+        assert_eq!(lock.place(), Some("2049 77123456"));
+        let error = DirLock::acquire(vfs.as_ref(), dir(), 1).expect_err("held");
+        assert!(matches!(error, LockError::Held { holder: Some(holder), .. } if holder == pid), "{error}");
+        lock.leave_place("2049 77123456").expect("works");
+    }
+    let mut lock = DirLock::acquire(vfs.as_ref(), dir(), 5).expect("free");
+    lock.leave_place("1 2").expect("works");
+    drop(lock);
+    assert_eq!(DirLock::acquire(vfs.as_ref(), dir(), 5).expect("free").place(), Some("1 2"));
+}
+
+#[test]
 fn local_files_are_told_apart_by_how_they_begin() {
     let sim = machine(1);
     ControlFile::create(&sim, dir(), cluster(), &state(1)).expect("works");

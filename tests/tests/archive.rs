@@ -1,8 +1,10 @@
 //! The archive under bad luck: gone and back, somebody else's, ahead of the log, damaged anywhere.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use reddb_tests::cli::reddb;
+use reddb_tests::cli::{binary, reddb};
 use reddb_tests::digest::{digest, receipt};
 use reddb_tests::scene::wait_until_archived;
 use reddb_tests::{Client, Node, Scene, Value, wait};
@@ -195,6 +197,41 @@ fn a_log_that_is_behind_its_archive_is_refused() {
     assert_ne!(refusal.code, Some(0));
     assert!(refusal.log.contains("old copy"), "{}", refusal.log);
     let _ = scene.verify().expect_code(0);
+}
+
+/// A copy remembers everything that the original does, its epoch too; what it is not is the same file.
+#[test]
+fn a_copy_of_a_live_directory_does_not_take_over_and_the_original_starts_without_delay() {
+    const WATCHES: &str = "another writer may hold this archive";
+    let scene = Scene::new();
+    let node = scene.start("node");
+    write_some(&mut node.client(), "first", 10);
+    wait_until_archived(&node);
+    copy_tree(&scene.path("node"), &scene.path("copy"));
+    let log = scene.path("copy.log");
+    let mut copy = Command::new(binary())
+        .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--memory", "64mb"])
+        .args(["--archive", scene.archive(), "--dir"])
+        .arg(scene.path("copy"))
+        .stderr(File::create(&log).unwrap())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait::until("the copy watches the original", || {
+        assert_eq!(copy.try_wait().unwrap(), None, "{}", std::fs::read_to_string(&log).unwrap());
+        std::fs::read_to_string(&log).unwrap().contains(WATCHES).then_some(())
+    });
+    copy.kill().unwrap();
+    copy.wait().unwrap();
+    write_some(&mut node.client(), "second", 10);
+    wait_until_archived(&node);
+
+    node.kill9();
+    std::fs::rename(scene.path("node"), scene.path("moved")).unwrap();
+    let node = scene.start("moved");
+    assert!(!node.log().contains(WATCHES), "{}", node.log());
+    write_some(&mut node.client(), "third", 10);
+    wait_until_archived(&node);
 }
 
 fn copy_tree(from: &Path, to: &Path) {

@@ -100,7 +100,7 @@ pub enum ClaimError {
     /// Another timeline has replaced this log's.
     #[error(
         "the archive has gone on with timeline {newest} (epoch {epoch}, {holder}); this directory is still on timeline \
-         {local}: start the newer one, or take over explicitly"
+         {local}: start the newer one, or take over explicitly (--takeover)"
     )]
     Superseded {
         /// The log's timeline.
@@ -134,7 +134,7 @@ pub enum ClaimError {
         local: Uuid,
     },
     /// Another holder is at work.
-    #[error("{0}; stop it first, or take over explicitly")]
+    #[error("{0}; stop it first, or take over explicitly (--takeover)")]
     LiveHolder(Box<HolderInfo>),
     /// A later claimant closed this epoch before it had begun.
     #[error(

@@ -74,8 +74,8 @@ pub struct Claimant {
     /// How far the log remembers that an archive holds it. Where that is beyond zero, an empty place is not that archive.
     /// Zero for a log that no archive holds, and where an operator wants a new archive.
     pub archived: Lsn,
-    /// The newest epoch that the directory remembers having claimed; [`Epoch::ZERO`] for none. A later one of the same node is
-    /// a copy's, and is treated as anybody else's.
+    /// The newest epoch that this directory itself is known to have claimed; [`Epoch::ZERO`] for none. Another one of the same
+    /// node is a copy's, or the original's of this copy, and is treated as anybody else's.
     pub claimed: Epoch,
     /// Whether others may be pushed aside.
     pub takeover: Takeover,

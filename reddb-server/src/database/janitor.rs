@@ -17,6 +17,7 @@ use reddb_file::layout::lock_path;
 use reddb_file::wal::{FillProgress, SegmentPool};
 use reddb_file::{Lsn, Mark, TimedMark};
 
+use super::place::FileId;
 use crate::commit::Committer;
 use crate::commit::gate::{Condition, WriteGate};
 use crate::engine::Engine;
@@ -224,20 +225,6 @@ impl Worker {
             }
             Err(error) => tracing::warn!(%error, "the control file cannot be written; the log is kept"),
         }
-    }
-}
-
-/// Which file a path leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FileId {
-    device: u64,
-    inode: u64,
-}
-
-impl FileId {
-    fn of(path: &Path) -> std::io::Result<Self> {
-        let stat = rustix::fs::stat(path)?;
-        Ok(Self { device: stat.st_dev, inode: stat.st_ino })
     }
 }
 

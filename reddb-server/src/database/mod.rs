@@ -10,6 +10,7 @@ mod error;
 mod janitor;
 mod local;
 mod open;
+mod place;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -22,6 +22,7 @@ use super::local::{
     Directory, Recovered, begin_timeline, engine_timeline, random_id, random_salt, recover_log,
     restored_clock_offset_ms,
 };
+use super::place::FileId;
 use super::{Database, Inner};
 use crate::clock::Clock;
 use crate::commit::gate::{Condition, WriteGate};
@@ -34,12 +35,14 @@ pub(super) async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Databa
     let gate = Arc::new(WriteGate::new());
     let config_for_disk = config.clone();
     let hook = fault_hook(&gate);
-    let (mut directory, recovered) = blocking(move || {
+    let (mut directory, recovered, own_place) = blocking(move || {
         let vfs: Arc<dyn Vfs> = Arc::new(StdVfs);
         let directory = Directory::open(vfs, &config_for_disk.dir)?;
         check_reserve(&config_for_disk)?;
         let recovered = recover_log(&directory, &config_for_disk, hook)?;
-        Ok((directory, recovered))
+        let place = FileId::of(directory.lock.path())
+            .map_err(|source| OpenFault::System { what: "the lock file cannot be looked at", source })?;
+        Ok((directory, recovered, place.to_string()))
     })
     .await?;
     let control = directory.control.state().clone();
@@ -72,6 +75,7 @@ pub(super) async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Databa
         end,
         oldest: recovered.log.base(),
         epoch: control.epoch,
+        own_epoch: own_epoch(directory.lock.place(), &own_place, control.epoch),
         archived: control.archived,
     };
     let claimed = claim_at_start(&config, claiming, &past).await?;
@@ -80,6 +84,9 @@ pub(super) async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Databa
     let started = blocking(move || {
         let start = Start { claimed: &claimed, fork: fork.as_ref(), begun, clock_offset_ms, wall_ms };
         let wal = start_log(&config_for_disk, &mut directory, &recovered, &start)?;
+        if matches!(claimed.claim, ClaimState::Owned(_)) {
+            directory.lock.leave_place(&own_place)?;
+        }
         Ok(Started { directory, recovered, claimed, wal })
     })
     .await?;
@@ -90,6 +97,12 @@ pub(super) async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Databa
         database.inner.archive.first_snapshot().await;
     }
     Ok(database)
+}
+
+/// The newest epoch that this directory itself is known to have claimed. What a copy remembers is the original's, which may
+/// still be at work.
+fn own_epoch(left: Option<&str>, own_place: &str, remembered: Epoch) -> Epoch {
+    if left == Some(own_place) { remembered } else { Epoch::ZERO }
 }
 
 /// A reserve that the disk cannot have at all is a mistake, and is found before anybody waits for a write.

@@ -36,7 +36,10 @@ pub(in crate::database) struct Claiming {
     pub(in crate::database) begun: Begun,
     pub(in crate::database) end: TimedMark,
     pub(in crate::database) oldest: TimedMark,
+    /// The epoch to go on in until another is claimed.
     pub(in crate::database) epoch: Epoch,
+    /// The newest epoch that is known to be this directory's own and no copy's.
+    pub(in crate::database) own_epoch: Epoch,
     /// How far the directory has been archived, as it remembers.
     pub(in crate::database) archived: Mark,
 }
@@ -129,7 +132,7 @@ pub(in crate::database) async fn claim_at_start(
         durable: claiming.end,
         oldest: claiming.oldest,
         archived,
-        claimed: claiming.epoch,
+        claimed: claiming.own_epoch,
         takeover: if config.takeover { Takeover::Allow } else { Takeover::Refuse },
     };
     let owned = claim_now(&store, &claiming, &mut claimant, past).await;
