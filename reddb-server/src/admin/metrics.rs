@@ -80,7 +80,11 @@ fn engine(page: &mut Page, status: &StatusDocument) {
     page.gauge("reddb_engine_tables", "The number of tables.", engine.tables);
     page.gauge("reddb_engine_level0_runs", "Sorted runs in level 0.", engine.l0_runs);
     page.gauge("reddb_engine_block_cache_bytes", "Bytes in the block cache.", engine.block_cache_bytes);
-    page.gauge("reddb_engine_pinned_bytes", "Filter and index blocks held in memory.", engine.pinned_bytes);
+    page.gauge(
+        "reddb_engine_pinned_bytes",
+        "Filter and index blocks held in memory outside the block cache.",
+        engine.pinned_bytes,
+    );
     page.gauge("reddb_engine_hot_bytes", "Bytes in the cache of hot values.", engine.hot_bytes);
     page.counter("reddb_engine_hot_hits_total", "Reads answered by the cache of hot values.", engine.hot_hits);
     page.counter("reddb_engine_hot_misses_total", "Reads that went to the tree.", engine.hot_misses);

@@ -3,9 +3,9 @@
 //! | part | share | bounds |
 //! |---|---|---|
 //! | memtables: one active, [`MEMTABLES_SEALED_MAX`] sealed | 1/4 | each 256 KiB to 64 MiB |
-//! | block cache | 3/8, and what the memtables leave of their quarter | |
+//! | block cache: data, and the filters and indexes of all tables below level 0 | 3/8, and what the memtables leave of their quarter | |
 //! | cache of hot values | 1/4 | |
-//! | filter and index blocks (pinned), open iterators, flush and compaction buffers | 1/8 | grows with the data |
+//! | filters and indexes of level 0, open iterators, flush and compaction buffers | 1/8 | |
 
 /// Full memtables that may wait to be flushed before writes wait.
 pub(super) const MEMTABLES_SEALED_MAX: usize = 3;

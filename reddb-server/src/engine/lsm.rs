@@ -23,6 +23,12 @@
 //! * Dropping the tree during a compaction would install half of its output: whoever compacts holds the tree.
 //! * `drop_range` and `clear` are not used: they take tables without regard to what older reads of the new state need.
 //! * A failed compaction leaves the files it wrote: they are removed here.
+//!
+//! Filters and indexes: those of level 0 are whole and pinned, because a read of an absent key asks each of its runs, and their
+//! number and size are bounded. Those of all other tables grow with the data: they are cut into partitions of 4 KiB that live in
+//! the block cache, and only what finds a partition is pinned, a hundredth of it. A table keeps what it was written with. That
+//! level 0 is merged, and not moved down as it is, follows from the entry of the mark, which every flush writes: so its runs
+//! overlap with each other and with what is below.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -48,6 +54,8 @@ const TABLES: &str = "tables";
 const CURRENT_BYTES: usize = 8 + 16 + 1;
 /// Bits a key in the filters: 1 % of the lookups of an absent key read a block.
 const FILTER_BITS_PER_KEY: f32 = 10.0;
+/// By level; the last one holds for all that follow.
+const LEVEL_0_ONLY: [bool; 2] = [true, false];
 /// Tables in level 0 that are merged into level 1.
 const L0_TABLES_MERGED: u8 = 4;
 /// How often a checkpoint looks again because a compaction was installed meanwhile.
@@ -103,8 +111,8 @@ pub(super) struct LsmTree {
 }
 
 impl LsmTree {
-    /// Opens the tree in `dir`, or makes an empty one where `dir` is absent or empty. Reads each table's index and filter,
-    /// but no data.
+    /// Opens the tree in `dir`, or makes an empty one where `dir` is absent or empty. Reads of each
+    /// table what is pinned, but no data.
     pub(super) fn open(dir: &Path, budget: &Budget) -> Result<Self, EngineError> {
         let exists = check_directory(dir)?;
         let counter = SequenceNumberCounter::default();
@@ -116,10 +124,10 @@ impl LsmTree {
             .filter_policy(FilterPolicy::all(FilterPolicyEntry::Bloom(BloomConstructionPolicy::BitsPerKey(
                 FILTER_BITS_PER_KEY,
             ))))
-            .filter_block_pinning_policy(PinningPolicy::all(true))
-            .index_block_pinning_policy(PinningPolicy::all(true))
-            .filter_block_partitioning_policy(PinningPolicy::all(false))
-            .index_block_partitioning_policy(PinningPolicy::all(false))
+            .filter_block_pinning_policy(PinningPolicy::new(LEVEL_0_ONLY))
+            .index_block_pinning_policy(PinningPolicy::new(LEVEL_0_ONLY))
+            .filter_block_partitioning_policy(PinningPolicy::new(LEVEL_0_ONLY.map(|is_level_0| !is_level_0)))
+            .index_block_partitioning_policy(PinningPolicy::new(LEVEL_0_ONLY.map(|is_level_0| !is_level_0)))
             .open();
         let tree = match opened {
             Ok(AnyTree::Standard(tree)) => tree,

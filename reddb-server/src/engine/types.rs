@@ -181,9 +181,9 @@ pub(crate) struct EngineStats {
     pub block_cache_bytes: u64,
     /// What the block cache may hold.
     pub block_cache_capacity_bytes: u64,
-    /// Bytes of filter blocks held in memory.
+    /// Bytes of filters held in memory outside the block cache.
     pub pinned_filter_bytes: u64,
-    /// Bytes of index blocks held in memory.
+    /// Bytes of indexes held in memory outside the block cache.
     pub pinned_index_bytes: u64,
     /// Bytes in the cache of hot values.
     pub hot_bytes: u64,
