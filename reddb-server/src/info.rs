@@ -216,7 +216,6 @@ fn memory(lines: &mut Lines, context: &Context<'_>) {
         "mem_cluster_links",
         "mem_aof_buffer",
     ]);
-    lines.field("mem_allocator", "system");
     lines.zeros(&["active_defrag_running", "lazyfree_pending_objects", "lazyfreed_objects"]);
 }
 
