@@ -2,14 +2,14 @@
 //!
 //! A segment is proved when the object has the declared size and SHA-256, is one compressed frame, its header says what
 //! the sidecar says, its records have consecutive LSNs and times that never go back, and their chain leads from the
-//! sidecar's chain before to its chain after. Records are handed out while that is being found out; nothing may be done
-//! with them that cannot be taken back before [`read_segment`] has returned `Ok`.
+//! sidecar's chain before to its chain after. Records are handed out, in runs, while that is being found out; nothing may be
+//! done with them that cannot be taken back before [`read_segment`] has returned `Ok`.
 
 use reddb_file::archive::segment::SEGMENT_HEADER_BYTES;
 use reddb_file::archive::{
-    Codec, SegmentDecoder, SegmentError, SegmentHeader, SegmentName, SegmentSidecar, Sha256Digest,
+    Codec, RecordRun, SegmentDecoder, SegmentError, SegmentHeader, SegmentName, SegmentSidecar, Sha256Digest,
 };
-use reddb_file::{Chain, ClusterId, Record};
+use reddb_file::{ClusterId, Lsn};
 
 use crate::codec::decode_segment;
 use crate::fetch::{FetchError, ObjectReader};
@@ -42,8 +42,20 @@ pub enum SegmentFault {
     },
 }
 
-/// What a reader of records may answer.
-pub(crate) type Visit<'a, E> = dyn FnMut(&Record, Chain) -> Result<(), E> + 'a;
+/// How large a run of records grows, a single larger record apart.
+pub(crate) const RUN_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Who is handed a segment's records.
+pub(crate) trait Visit {
+    /// Why a run may be refused.
+    type Refusal;
+
+    /// The next LSN whose chain is of interest: a run ends there, if one does not end before.
+    fn next_stop(&self) -> Lsn;
+
+    /// The next records.
+    fn visit(&mut self, run: RecordRun) -> Result<(), Self::Refusal>;
+}
 
 /// Why a segment was not read to its end.
 #[derive(Debug)]
@@ -60,15 +72,14 @@ impl<E> From<SegmentFault> for ReadSegmentError<E> {
     }
 }
 
-/// Reads the segment that `sidecar` describes from its beginning to its end. `visit` gets each record and the chain after
-/// it. Blocks.
-pub(crate) fn read_segment<E>(
+/// Reads the segment that `sidecar` describes from its beginning to its end. Blocks.
+pub(crate) fn read_segment<V: Visit>(
     key: &str,
     mut object: ObjectReader,
     sidecar: &SegmentSidecar,
-    visit: &mut Visit<'_, E>,
-) -> Result<(), ReadSegmentError<E>> {
-    let read = read_records(key, &mut object, sidecar, visit);
+    visitor: &mut V,
+) -> Result<(), ReadSegmentError<V::Refusal>> {
+    let read = read_records(key, &mut object, sidecar, visitor);
     if let Err(refused @ ReadSegmentError::Refused(_)) = read {
         return Err(refused);
     }
@@ -98,10 +109,10 @@ fn scan_whole(object: &mut ObjectReader, cluster: ClusterId, name: &SegmentName)
         return None;
     }
     let (mut first_time_ms, mut last_time_ms, mut record_count) = (None, 0, 0);
-    while let Some(record) = decoder.next_record().ok()? {
-        first_time_ms.get_or_insert(record.time_ms);
-        last_time_ms = record.time_ms;
-        record_count += 1;
+    while let Some(run) = decoder.next_run(RUN_BYTES_MAX, Lsn::MAX).ok()? {
+        first_time_ms.get_or_insert(run.first_time_ms());
+        last_time_ms = run.last_time_ms();
+        record_count += run.record_count();
     }
     Some(SegmentSidecar {
         cluster,
@@ -125,21 +136,21 @@ fn plain_bytes(header: &SegmentHeader) -> u64 {
     header.record_bytes.saturating_add(SEGMENT_HEADER_BYTES as u64)
 }
 
-fn read_records<E>(
+fn read_records<V: Visit>(
     key: &str,
     object: &mut ObjectReader,
     sidecar: &SegmentSidecar,
-    visit: &mut Visit<'_, E>,
-) -> Result<(), ReadSegmentError<E>> {
+    visitor: &mut V,
+) -> Result<(), ReadSegmentError<V::Refusal>> {
     let decode = |source| SegmentFault::Decode { key: key.to_owned(), source };
     let mut decoder: SegmentDecoder<_> = decode_segment(object).map_err(decode)?;
     check_header(key, decoder.header(), sidecar)?;
     let mut first_time_ms = None;
     let mut last_time_ms = None;
-    while let Some(record) = decoder.next_record().map_err(decode)? {
-        first_time_ms.get_or_insert(record.time_ms);
-        last_time_ms = Some(record.time_ms);
-        visit(&record, decoder.chain()).map_err(ReadSegmentError::Refused)?;
+    while let Some(run) = decoder.next_run(RUN_BYTES_MAX, visitor.next_stop()).map_err(decode)? {
+        first_time_ms.get_or_insert(run.first_time_ms());
+        last_time_ms = Some(run.last_time_ms());
+        visitor.visit(run).map_err(ReadSegmentError::Refused)?;
     }
     check(key, "first_time_ms", Some(sidecar.first_time_ms), first_time_ms)?;
     check(key, "last_time_ms", Some(sidecar.last_time_ms), last_time_ms)?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use futures_util::stream::{self, StreamExt as _};
-use reddb_file::archive::RelativePath;
+use reddb_file::archive::{RecordRun, RelativePath};
 use reddb_file::{Chain, Lsn, Mark, TimedMark};
 use tokio::sync::mpsc;
 
@@ -15,7 +15,7 @@ use super::stage::Staging;
 use crate::fetch::fetch;
 use crate::plan::{ExpectedChain, Plan, PlannedSegment, Stop};
 use crate::progress::Meter;
-use crate::segment::{ReadSegmentError, SegmentFault, read_segment};
+use crate::segment::{ReadSegmentError, SegmentFault, Visit, read_segment};
 use crate::store::Store;
 
 /// How many segments are fetched and proved at once, ahead of the one that is being applied.
@@ -104,13 +104,11 @@ async fn prepare(
     let work = move || {
         let segment = &plan.segments[index];
         let mut part = Part::new(&plan, segment, staging);
-        read_segment(&segment.key, object, &segment.sidecar, &mut |record, chain| part.visit(record, chain)).map_err(
-            |error| match error {
-                ReadSegmentError::Fault(fault) => fault_of(segment, fault),
-                ReadSegmentError::Refused(error) => error,
-            },
-        )?;
-        part.spool.close()
+        read_segment(&segment.key, object, &segment.sidecar, &mut part).map_err(|error| match error {
+            ReadSegmentError::Fault(fault) => fault_of(segment, fault),
+            ReadSegmentError::Refused(error) => error,
+        })?;
+        Ok(part.spool.close())
     };
     let spooled =
         tokio::task::spawn_blocking(work).await.map_err(|error| RestoreError::Thread { reason: error.to_string() })?;
@@ -128,6 +126,8 @@ fn fault_of(segment: &PlannedSegment, fault: SegmentFault) -> RestoreError {
 
 /// The part of a segment that belongs to the restore.
 struct Part<'a> {
+    /// The last record that was read.
+    at: Lsn,
     from: Lsn,
     to: Lsn,
     until_ms: Option<u64>,
@@ -146,6 +146,7 @@ impl<'a> Part<'a> {
         let before_first =
             Mark { lsn: segment.sidecar.first_lsn.prev().unwrap_or(Lsn::ZERO), chain: segment.sidecar.chain_before };
         Self {
+            at: before_first.lsn,
             from: segment.from,
             to: segment.to,
             until_ms,
@@ -155,19 +156,39 @@ impl<'a> Part<'a> {
         }
     }
 
-    fn visit(&mut self, record: &reddb_file::Record, chain: Chain) -> Result<(), RestoreError> {
-        if record.lsn < self.from {
-            self.spool.start_at(Mark { lsn: record.lsn, chain });
+    /// The records of a run that belong to the restore; those before its first one are left out by where runs end.
+    fn wanted(&self, run: RecordRun) -> Option<RecordRun> {
+        if run.first_lsn() > self.to {
+            return None;
+        }
+        match self.until_ms {
+            Some(until_ms) => run.until(until_ms),
+            None => Some(run),
+        }
+    }
+}
+
+impl Visit for Part<'_> {
+    type Refusal = RestoreError;
+
+    fn next_stop(&self) -> Lsn {
+        let stops = [self.from.prev(), Some(self.to), self.expected.first().map(|expected| expected.lsn)];
+        stops.into_iter().flatten().filter(|stop| *stop > self.at).min().unwrap_or(Lsn::MAX)
+    }
+
+    fn visit(&mut self, run: RecordRun) -> Result<(), RestoreError> {
+        self.at = run.last_lsn();
+        if run.last_lsn() < self.from {
+            self.spool.start_at(Mark { lsn: run.last_lsn(), chain: run.chain_after() });
             return Ok(());
         }
-        if record.lsn > self.to || self.until_ms.is_some_and(|until| record.time_ms > until) {
-            return Ok(());
-        }
-        while let Some((expected, rest)) = self.expected.split_first().filter(|(first, _)| first.lsn <= record.lsn) {
-            compare(expected, record.lsn, chain, self.key)?;
+        let Some(run) = self.wanted(run) else { return Ok(()) };
+        while let Some((expected, rest)) = self.expected.split_first().filter(|(first, _)| first.lsn <= run.last_lsn())
+        {
+            compare(expected, run.last_lsn(), run.chain_after(), self.key)?;
             self.expected = rest;
         }
-        self.spool.push(record, chain)
+        self.spool.push(run)
     }
 }
 

@@ -1,34 +1,25 @@
 //! Records that wait until their whole segment is proved.
 //!
-//! They are kept as chunks of encoded records: in memory up to [`SPOOL_MEMORY_BYTES`], beyond that in one file of the
-//! staging directory. Each chunk remembers the chain before and after it, and is scanned again when it is taken out, so
-//! what a sink gets is what was proved, also after a way through a disk.
+//! They are kept as runs: in memory up to [`SPOOL_MEMORY_BYTES`], beyond that in one file of the staging directory. What went
+//! through the file is scanned again when it is taken out, and its chain compared, so what a sink gets is what was proved.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use reddb_file::archive::RecordRun;
 use reddb_file::vfs::{OpenMode, VfsError, VfsFile};
-use reddb_file::{Chain, Lsn, Mark, Record, TimedMark};
+use reddb_file::{Chain, Lsn, Mark, TimedMark};
 
 use super::error::RestoreError;
 use super::stage::Staging;
 
-/// How many bytes of one segment wait in memory at most, a single larger record apart.
+/// How many bytes of one segment wait in memory at most, a single larger run apart.
 const SPOOL_MEMORY_BYTES: u64 = 8 * 1024 * 1024;
-/// How large a chunk grows, a single larger record apart.
-const CHUNK_BYTES: usize = 2 * 1024 * 1024;
 
+/// A run.
 enum Held {
-    Memory(Bytes),
-    File { offset: u64, len: usize },
-}
-
-struct Chunk {
-    before: Mark,
-    after: Chain,
-    held: Held,
+    Memory(RecordRun),
+    File { before: Mark, after: Chain, offset: u64, len: usize },
 }
 
 /// Where a spool's file is; removed with the spool.
@@ -51,63 +42,40 @@ impl Drop for SpoolFile {
 /// Consecutive records of one segment.
 pub(super) struct Spool {
     staging: Arc<Staging>,
-    chunks: Vec<Chunk>,
+    held: Vec<Held>,
     memory_bytes: u64,
     file: Option<SpoolFile>,
-    open: Vec<u8>,
-    open_before: Mark,
+    start: Mark,
     end: Option<TimedMark>,
 }
 
 impl Spool {
     /// Takes records after `before`.
     pub(super) fn new(staging: Arc<Staging>, before: Mark) -> Self {
-        Self {
-            staging,
-            chunks: Vec::new(),
-            memory_bytes: 0,
-            file: None,
-            open: Vec::new(),
-            open_before: before,
-            end: None,
-        }
+        Self { staging, held: Vec::new(), memory_bytes: 0, file: None, start: before, end: None }
     }
 
     /// The record before the first one.
     pub(super) fn start_at(&mut self, before: Mark) {
         debug_assert!(self.end.is_none(), "a spool starts before its first record");
-        self.open_before = before;
+        self.start = before;
     }
 
-    /// Takes the next record; `chain` is the chain after it.
-    pub(super) fn push(&mut self, record: &Record, chain: Chain) -> Result<(), RestoreError> {
-        let after = self.end.map_or(self.open_before.lsn, |end| end.lsn);
-        if !self.open.is_empty() && self.open.len() as u64 + record.encoded_bytes() > CHUNK_BYTES as u64 {
-            self.close_chunk()?;
-        }
-        record
-            .encode_into(&mut self.open)
-            .map_err(|error| RestoreError::Staging { after, reason: error.to_string() })?;
-        self.end = Some(TimedMark { lsn: record.lsn, chain, time_ms: record.time_ms });
-        Ok(())
-    }
-
-    fn close_chunk(&mut self) -> Result<(), RestoreError> {
-        let Some(end) = self.end.filter(|_| !self.open.is_empty()) else { return Ok(()) };
-        let bytes = std::mem::take(&mut self.open);
-        let len = bytes.len();
-        let held = if self.memory_bytes + len as u64 <= SPOOL_MEMORY_BYTES || self.chunks.is_empty() {
+    /// Takes the next records.
+    pub(super) fn push(&mut self, run: RecordRun) -> Result<(), RestoreError> {
+        let len = run.bytes().len();
+        let before = self.end.map_or(self.start, |end| end.mark());
+        self.end = Some(TimedMark { lsn: run.last_lsn(), chain: run.chain_after(), time_ms: run.last_time_ms() });
+        if self.memory_bytes + len as u64 <= SPOOL_MEMORY_BYTES || self.held.is_empty() {
             self.memory_bytes += len as u64;
-            Held::Memory(bytes.into())
+            self.held.push(Held::Memory(run));
         } else {
             let file = self.file()?;
             let offset = file.len_bytes;
-            file.file.write_at(&bytes, offset)?;
+            file.file.write_at(run.bytes(), offset)?;
             file.len_bytes = offset.saturating_add(len as u64);
-            Held::File { offset, len }
-        };
-        self.chunks.push(Chunk { before: self.open_before, after: end.chain, held });
-        self.open_before = end.mark();
+            self.held.push(Held::File { before, after: run.chain_after(), offset, len });
+        }
         Ok(())
     }
 
@@ -121,10 +89,8 @@ impl Spool {
     }
 
     /// No more records come.
-    pub(super) fn close(mut self) -> Result<Spooled, RestoreError> {
-        let start = self.chunks.first().map_or(self.open_before, |chunk| chunk.before);
-        self.close_chunk()?;
-        Ok(Spooled { start, end: self.end, chunks: self.chunks, file: self.file })
+    pub(super) fn close(self) -> Spooled {
+        Spooled { start: self.start, end: self.end, held: self.held, file: self.file }
     }
 }
 
@@ -134,32 +100,31 @@ pub(super) struct Spooled {
     pub(super) start: Mark,
     /// The last one; none where the segment adds nothing.
     pub(super) end: Option<TimedMark>,
-    chunks: Vec<Chunk>,
+    held: Vec<Held>,
     file: Option<SpoolFile>,
 }
 
 impl Spooled {
-    /// Hands the records to `apply`, chunk by chunk.
+    /// Hands the records to `apply`, run by run.
     pub(super) fn drain(
         self,
         mut apply: impl FnMut(&RecordRun) -> Result<(), RestoreError>,
     ) -> Result<(), RestoreError> {
-        for chunk in self.chunks {
-            let bytes = match chunk.held {
-                Held::Memory(bytes) => bytes,
-                Held::File { offset, len } => {
-                    let file = self.file.as_ref().ok_or_else(|| lost(chunk.before.lsn, "their file is gone"))?;
+        for held in self.held {
+            match held {
+                Held::Memory(run) => apply(&run)?,
+                Held::File { before, after, offset, len } => {
+                    let file = self.file.as_ref().ok_or_else(|| lost(before.lsn, "their file is gone"))?;
                     let mut bytes = vec![0; len];
                     file.file.read_exact_at(&mut bytes, offset)?;
-                    bytes.into()
+                    let run = RecordRun::scan(before.lsn, before.chain, bytes.into())
+                        .map_err(|error| RestoreError::staging(before.lsn, &error))?;
+                    if run.chain_after() != after {
+                        return Err(lost(before.lsn, "their chain is another one"));
+                    }
+                    apply(&run)?;
                 }
-            };
-            let run = RecordRun::scan(chunk.before.lsn, chunk.before.chain, bytes)
-                .map_err(|error| RestoreError::staging(chunk.before.lsn, &error))?;
-            if run.chain_after() != chunk.after {
-                return Err(lost(chunk.before.lsn, "their chain is another one"));
             }
-            apply(&run)?;
         }
         Ok(())
     }

@@ -2,10 +2,11 @@
 //! it, and with every segment that overlaps it.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _};
-use reddb_file::archive::{ArchiveKey, SegmentName, SegmentSidecar};
+use reddb_file::archive::{ArchiveKey, RecordRun, SegmentName, SegmentSidecar};
 use reddb_file::{Chain, Lsn, TimelineId};
 
 use super::report::Checked;
@@ -13,7 +14,7 @@ use super::{AT_ONCE_MAX, VerifyError};
 use crate::fetch::fetch;
 use crate::history::{Fault, FaultKind, History, LsnRange};
 use crate::progress::Meter;
-use crate::segment::{ReadSegmentError, SegmentFault, read_segment};
+use crate::segment::{ReadSegmentError, SegmentFault, Visit, read_segment};
 use crate::store::Store;
 
 /// What something says of the chain at an LSN.
@@ -87,6 +88,32 @@ impl SegmentsVerdict {
     }
 }
 
+/// Compares the claims about a segment's records, which are in LSN order, with their chain.
+struct Compare<'a> {
+    claims: &'a [Claim],
+    records: u64,
+    contradictions: Vec<(Claim, Chain)>,
+}
+
+impl Visit for Compare<'_> {
+    type Refusal = Infallible;
+
+    fn next_stop(&self) -> Lsn {
+        self.claims.first().map_or(Lsn::MAX, |claim| claim.lsn)
+    }
+
+    fn visit(&mut self, run: RecordRun) -> Result<(), Infallible> {
+        self.records += run.record_count();
+        while let Some((claim, rest)) = self.claims.split_first().filter(|(first, _)| first.lsn <= run.last_lsn()) {
+            if claim.lsn == run.last_lsn() && claim.chain != run.chain_after() {
+                self.contradictions.push((claim.clone(), run.chain_after()));
+            }
+            self.claims = rest;
+        }
+        Ok(())
+    }
+}
+
 /// What documents say of the records that `timeline` owns, and segments of the inside of others, in LSN order.
 fn claims_of(history: &History, timeline: TimelineId) -> Vec<Claim> {
     let witnesses = history.witnesses_of(timeline).iter();
@@ -126,20 +153,10 @@ async fn read_one(
         Err(error) => return Err(error.into()),
     };
     let work = move || {
-        let mut at = claims.partition_point(|claim| claim.lsn < sidecar.first_lsn);
-        let (mut records, mut contradictions) = (0_u64, Vec::new());
-        let result =
-            read_segment::<std::convert::Infallible>(&key.to_string(), object, &sidecar, &mut |record, chain| {
-                records += 1;
-                while let Some(claim) = claims.get(at).filter(|claim| claim.lsn <= record.lsn) {
-                    if claim.lsn == record.lsn && claim.chain != chain {
-                        contradictions.push((claim.clone(), chain));
-                    }
-                    at += 1;
-                }
-                Ok(())
-            });
-        (records, contradictions, result)
+        let at = claims.partition_point(|claim| claim.lsn < sidecar.first_lsn);
+        let mut compare = Compare { claims: &claims[at..], records: 0, contradictions: Vec::new() };
+        let result = read_segment(&key.to_string(), object, &sidecar, &mut compare);
+        (compare.records, compare.contradictions, result)
     };
     let done = tokio::task::spawn_blocking(work).await;
     let (records, contradictions, result) = done.map_err(|error| VerifyError::Thread { reason: error.to_string() })?;

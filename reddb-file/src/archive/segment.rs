@@ -21,7 +21,7 @@
 
 use std::io::{self, Read};
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes, BytesMut};
 
 use crate::chain::Chain;
 use crate::fields::Fields;
@@ -37,6 +37,8 @@ pub const SEGMENT_MAGIC: [u8; 8] = *b"RDBARSEG";
 pub const SEGMENT_VERSION: u32 = 1;
 /// The size of the header, in bytes.
 pub const SEGMENT_HEADER_BYTES: usize = 132;
+/// How much a decoder reads at once.
+const READ_BYTES: usize = 64 * 1024;
 
 /// The header of an archived segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -240,7 +242,8 @@ fn record_bytes_max(first_lsn: Lsn, last_lsn: Lsn) -> u64 {
     if first_lsn == last_lsn { RECORD_BYTES_MAX.into() } else { ARCHIVE_SEGMENT_RECORD_BYTES_MAX.into() }
 }
 
-/// A run of consecutive records and what it proves. Made only by [`RecordRun::scan`], so its claims hold.
+/// A run of consecutive records and what it proves. Made only by [`RecordRun::scan`] and [`SegmentDecoder::next_run`], which
+/// walk its records, so its claims hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordRun {
     bytes: Bytes,
@@ -326,10 +329,31 @@ impl RecordRun {
         self.chain_after
     }
 
+    /// The run's records up to a moment, in Unix milliseconds; `None` where all are later.
+    #[must_use]
+    pub fn until(&self, time_ms: u64) -> Option<Self> {
+        if self.last_time_ms <= time_ms {
+            return Some(self.clone());
+        }
+        let mut taken = 0;
+        while let Ok(view) = RecordView::decode(&self.bytes[taken..]) {
+            if view.time_ms > time_ms {
+                break;
+            }
+            taken += view.bytes.len();
+        }
+        // Sound where the whole is; an error is that there is none.
+        Self::scan(self.before(), self.chain_before, self.bytes.slice(..taken)).ok()
+    }
+
+    fn before(&self) -> Lsn {
+        self.first_lsn.prev().unwrap_or(Lsn::ZERO)
+    }
+
     /// How many records.
     #[must_use]
     pub fn record_count(&self) -> u64 {
-        self.last_lsn.records_since(self.first_lsn.prev().unwrap_or(Lsn::ZERO))
+        self.last_lsn.records_since(self.before())
     }
 
     /// The header of the segment that holds exactly this run. Its plain form is the header's bytes, then [`Self::bytes`].
@@ -371,16 +395,19 @@ impl Walk {
     }
 }
 
-/// Reads a segment's plain form record by record, holding one record at a time.
+/// Reads a segment's plain form, a record or a run of records at a time.
 ///
-/// The records it gives out are **not proved** until [`Self::next_record`] has returned `None`: only then has the chain
-/// been compared with the header's. What the header says must still be compared with what the caller expects
-/// (cluster, timeline, LSNs, the chain before).
+/// The records it gives out are **not proved** until [`Self::next_record`] or [`Self::next_run`] has returned `None`: only
+/// then has the chain been compared with the header's. What the header says must still be compared with what the caller
+/// expects (cluster, timeline, LSNs, the chain before).
 #[derive(Debug)]
 pub struct SegmentDecoder<R> {
     reader: R,
     header: SegmentHeader,
     walk: Walk,
+    /// What was read and is not part of a record that was given out. Never reaches beyond the records.
+    ahead: BytesMut,
+    /// Where in the plain form `ahead` ends.
     offset: u64,
     finished: bool,
 }
@@ -397,7 +424,7 @@ impl<R: Read> SegmentDecoder<R> {
         let header = SegmentHeader::decode(&bytes)?;
         let before = header.first_lsn.prev().unwrap_or(Lsn::ZERO);
         let walk = Walk { lsn: before, time_ms: 0, chain: header.chain_before };
-        Ok(Self { reader, header, walk, offset, finished: false })
+        Ok(Self { reader, header, walk, ahead: BytesMut::new(), offset, finished: false })
     }
 
     /// The header.
@@ -423,6 +450,18 @@ impl<R: Read> SegmentDecoder<R> {
     /// # Errors
     /// Any [`SegmentError`] but those of the header. After an error the decoder must not be used again.
     pub fn next_record(&mut self) -> Result<Option<Record>, SegmentError> {
+        let after = self.walk.lsn;
+        let Some(run) = self.next_run(0, Lsn::MAX)? else { return Ok(None) };
+        let (record, _) = Record::decode(run.bytes()).map_err(|source| SegmentError::Record { after, source })?;
+        Ok(Some(record))
+    }
+
+    /// The next records: as many as `bytes_max` takes, at least one, none after `last` unless it is the first of them. `None`
+    /// after the last record, when the whole segment has proved good.
+    ///
+    /// # Errors
+    /// As [`Self::next_record`].
+    pub fn next_run(&mut self, bytes_max: usize, last: Lsn) -> Result<Option<RecordRun>, SegmentError> {
         if self.walk.lsn == self.header.last_lsn {
             if !self.finished {
                 self.check_end()?;
@@ -430,47 +469,81 @@ impl<R: Read> SegmentDecoder<R> {
             }
             return Ok(None);
         }
-        let bytes = self.read_record()?;
-        let after = self.walk.lsn;
-        let bytes = Bytes::from(bytes);
-        let view = RecordView::decode(&bytes).map_err(|source| SegmentError::Record { after, source })?;
-        self.walk.step(&view)?;
-        let (record, _) = Record::decode(&bytes).map_err(|source| SegmentError::Record { after, source })?;
-        Ok(Some(record))
+        let (before, chain_before) = (self.walk.lsn, self.walk.chain);
+        let last = last.min(self.header.last_lsn);
+        let expected_bytes = bytes_max.min(usize::try_from(self.records_left_bytes()).unwrap_or(bytes_max));
+        self.ahead.reserve(expected_bytes.saturating_sub(self.ahead.len()));
+        let mut first_time_ms = None;
+        let mut taken = 0;
+        loop {
+            let size = self.record_bytes_at(taken)?;
+            if taken > 0 && taken.saturating_add(size) > bytes_max {
+                break;
+            }
+            self.fill(taken + size)?;
+            let after = self.walk.lsn;
+            let view = RecordView::decode(&self.ahead[taken..taken + size])
+                .map_err(|source| SegmentError::Record { after, source })?;
+            self.walk.step(&view)?;
+            first_time_ms.get_or_insert(view.time_ms);
+            taken += size;
+            if self.walk.lsn >= last {
+                break;
+            }
+        }
+        Ok(Some(RecordRun {
+            bytes: self.ahead.split_to(taken).freeze(),
+            first_lsn: before.next().unwrap_or(Lsn::MAX),
+            last_lsn: self.walk.lsn,
+            first_time_ms: first_time_ms.unwrap_or(self.walk.time_ms),
+            last_time_ms: self.walk.time_ms,
+            chain_before,
+            chain_after: self.walk.chain,
+        }))
     }
 
-    fn read_record(&mut self) -> Result<Vec<u8>, SegmentError> {
-        let mut head = [0; RECORD_HEADER_BYTES as usize];
-        read_exactly(&mut self.reader, &mut self.offset, &mut head)?;
-        let payload_bytes = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
+    /// The size of the record that begins at `at` of what was read ahead. Its head is there afterwards, nothing more.
+    fn record_bytes_at(&mut self, at: usize) -> Result<usize, SegmentError> {
+        let head_bytes = RECORD_HEADER_BYTES as usize;
+        self.fill(at + head_bytes)?;
+        let payload_bytes = (&self.ahead[at..]).get_u32_le();
         let refused = |source| SegmentError::Record { after: self.walk.lsn, source };
         if payload_bytes > RECORD_PAYLOAD_BYTES_MAX {
             return Err(refused(RecordError::TooLarge { payload_bytes: payload_bytes.into() }));
         }
-        let end = self.offset.saturating_add(payload_bytes.into());
-        let declared_end = (SEGMENT_HEADER_BYTES as u64).saturating_add(self.header.record_bytes);
-        if end > declared_end {
-            let available_bytes = declared_end.saturating_sub(self.offset);
-            let needed_bytes = payload_bytes.into();
-            return Err(refused(RecordError::Truncated { needed_bytes, available_bytes }));
+        let available_bytes = (self.ahead.len() - at - head_bytes) as u64 + self.records_left_bytes();
+        if u64::from(payload_bytes) > available_bytes {
+            return Err(refused(RecordError::Truncated { needed_bytes: payload_bytes.into(), available_bytes }));
         }
-        // `take` and `read_to_end` grow with what arrives, so a declared length alone allocates nothing.
-        let mut record = head.to_vec();
-        let read = (&mut self.reader)
-            .take(payload_bytes.into())
-            .read_to_end(&mut record)
-            .map_err(|source| SegmentError::Read { offset: self.offset, source })? as u64;
-        self.offset += read;
-        if read < u64::from(payload_bytes) {
-            let needed_bytes = u64::from(payload_bytes) - read;
-            return Err(SegmentError::Truncated { offset: self.offset, needed_bytes });
+        Ok(head_bytes + payload_bytes as usize)
+    }
+
+    /// How many bytes of records the header declares beyond what was read.
+    fn records_left_bytes(&self) -> u64 {
+        (SEGMENT_HEADER_BYTES as u64).saturating_add(self.header.record_bytes).saturating_sub(self.offset)
+    }
+
+    /// Reads until `wanted` bytes are ahead. Grows with what arrives, so a declared length alone allocates nothing.
+    fn fill(&mut self, wanted: usize) -> Result<(), SegmentError> {
+        while self.ahead.len() < wanted {
+            let have = self.ahead.len();
+            let step = READ_BYTES.min(usize::try_from(self.records_left_bytes()).unwrap_or(READ_BYTES));
+            self.ahead.resize(have + step, 0);
+            let read = read_some(&mut self.reader, self.offset, &mut self.ahead[have..]);
+            self.ahead.truncate(have + *read.as_ref().unwrap_or(&0));
+            match read? {
+                0 => {
+                    let needed_bytes = (wanted - have) as u64;
+                    return Err(SegmentError::Truncated { offset: self.offset, needed_bytes });
+                }
+                read => self.offset += read as u64,
+            }
         }
-        Ok(record)
+        Ok(())
     }
 
     fn check_end(&mut self) -> Result<(), SegmentError> {
-        let read_bytes = self.offset - SEGMENT_HEADER_BYTES as u64;
-        if read_bytes != self.header.record_bytes {
+        if !self.ahead.is_empty() || self.records_left_bytes() > 0 {
             return Err(SegmentError::Header { detail: "its records are fewer bytes than it declares" });
         }
         if self.walk.chain != self.header.chain_after {
@@ -492,18 +565,25 @@ impl<R: Read> SegmentDecoder<R> {
 fn read_exactly<R: Read>(reader: &mut R, offset: &mut u64, into: &mut [u8]) -> Result<(), SegmentError> {
     let mut filled = 0;
     while filled < into.len() {
-        match reader.read(&mut into[filled..]) {
-            Ok(0) => {
+        match read_some(reader, *offset, &mut into[filled..])? {
+            0 => {
                 let needed_bytes = (into.len() - filled) as u64;
                 return Err(SegmentError::Truncated { offset: *offset, needed_bytes });
             }
-            Ok(read) => {
+            read => {
                 filled += read;
                 *offset += read as u64;
             }
-            Err(source) if source.kind() == io::ErrorKind::Interrupted => {}
-            Err(source) => return Err(SegmentError::Read { offset: *offset, source }),
         }
     }
     Ok(())
+}
+
+fn read_some<R: Read>(reader: &mut R, offset: u64, into: &mut [u8]) -> Result<usize, SegmentError> {
+    loop {
+        match reader.read(into) {
+            Err(source) if source.kind() == io::ErrorKind::Interrupted => {}
+            read => return read.map_err(|source| SegmentError::Read { offset, source }),
+        }
+    }
 }

@@ -52,7 +52,68 @@ fn payloads() -> impl Strategy<Value = Vec<Vec<u8>>> {
     prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 1..12)
 }
 
+/// Reads runs of up to `bytes_max` that end at each of `stops`.
+fn read_runs(bytes: &[u8], bytes_max: usize, stops: &[u64]) -> Result<Vec<RecordRun>, SegmentError> {
+    let mut decoder = SegmentDecoder::new(bytes)?;
+    let mut runs = Vec::new();
+    loop {
+        let stop = stops.iter().copied().map(Lsn::new).filter(|stop| *stop > decoder.lsn()).min();
+        match decoder.next_run(bytes_max, stop.unwrap_or(Lsn::MAX))? {
+            Some(run) => runs.push(run),
+            None => return Ok(runs),
+        }
+    }
+}
+
 proptest! {
+    #[test]
+    fn runs_are_what_a_scan_of_their_bytes_says_and_end_where_asked(
+        payloads in payloads(),
+        bytes_max in 0..300_usize,
+        stops in prop::collection::vec(1..15_u64, 0..4),
+    ) {
+        let runs = read_runs(&plain(0, &payloads), bytes_max, &stops).unwrap();
+        let (mut before, mut chain, mut joined) = (Lsn::ZERO, Chain::genesis(cluster()), Vec::new());
+        for run in &runs {
+            prop_assert_eq!(run, &RecordRun::scan(before, chain, run.bytes().clone()).unwrap());
+            prop_assert!(run.bytes().len() <= bytes_max || run.record_count() == 1);
+            (before, chain) = (run.last_lsn(), run.chain_after());
+            joined.extend_from_slice(run.bytes());
+        }
+        prop_assert_eq!(Bytes::from(joined), encoded(&records(0, &payloads)));
+        let ends: Vec<_> = runs.iter().map(|run| run.last_lsn().get()).collect();
+        for stop in stops.iter().filter(|stop| **stop <= payloads.len() as u64) {
+            prop_assert!(ends.contains(stop), "no run ends at {stop}: {ends:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_up_to_a_moment_holds_the_records_that_are_no_later(payloads in payloads(), until_ms in 999..1010_u64) {
+        let all = records(0, &payloads);
+        let run = RecordRun::scan(Lsn::ZERO, Chain::genesis(cluster()), encoded(&all)).unwrap();
+        let kept: Vec<_> = all.into_iter().filter(|record| record.time_ms <= until_ms).collect();
+        match run.until(until_ms) {
+            Some(run) => {
+                prop_assert_eq!(&run, &RecordRun::scan(Lsn::ZERO, run.chain_before(), encoded(&kept)).unwrap());
+            }
+            None => prop_assert!(kept.is_empty()),
+        }
+    }
+
+    #[test]
+    fn any_flipped_bit_is_an_error_of_runs_too(
+        payloads in payloads(),
+        bytes_max in 0..300_usize,
+        at in any::<prop::sample::Index>(),
+        bit in 0..8_u8,
+    ) {
+        let mut bytes = plain(41, &payloads);
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        prop_assert!(read_runs(&bytes, bytes_max, &[]).is_err());
+        prop_assert!(read_runs(&plain(41, &payloads)[..at], bytes_max, &[]).is_err());
+    }
+
     #[test]
     fn what_goes_in_comes_out(before in 0..u64::MAX - 100, payloads in payloads()) {
         let read = read_all(&plain(before.min(u64::MAX / 2), &payloads)).unwrap();

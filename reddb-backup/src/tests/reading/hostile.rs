@@ -216,6 +216,39 @@ async fn a_snapshots_chain_is_compared_inside_a_segment_too() {
 }
 
 #[tokio::test]
+async fn a_chain_that_is_named_on_the_way_is_compared_inside_a_segment() {
+    // The snapshots at LSN 3 and 6 lie inside the only segment; the restore begins at the first and passes the second.
+    let objects = std::sync::Arc::new(object_store::memory::InMemory::new());
+    let store = super::archive::store_of(&objects);
+    let journal = crate::tests::Journal::new(1);
+    let writer = super::archive::Writer::start(&store, &journal).await;
+    for count in [3, 3, 4] {
+        journal.append(count);
+        writer.snapshot().await;
+    }
+    super::archive::ship_stale(&store, &journal, &writer.claim, 1, 10).await;
+    for key in keys(&objects).await {
+        if key.starts_with("wal/") && !key.contains("01-00000000000000000010") {
+            super::archive::delete(&objects, &key).await;
+        }
+    }
+    let history = history_of(&store).await;
+    let first = history.usable_snapshots(T1).iter().find(|snapshot| snapshot.lsn.get() == 3).unwrap().id;
+    let request = to_lsn(8).from_snapshot(first);
+    let good = restored(&store, &history, &request).await.unwrap();
+    assert_eq!((good.report.snapshot.lsn.get(), good.report.records), (3, 5));
+    let all = keys(&objects).await;
+    let key = all.iter().find(|key| key.starts_with("snapshots/") && key.contains("/00000000000000000006-")).unwrap();
+    let mut manifest = body(&get(&objects, key).await);
+    manifest["chain"] = "ab".repeat(32).into();
+    put(&objects, key, seal("reddb-snapshot-1", &manifest)).await;
+    let Err(Refused::Restore(error)) = restored(&store, &history_of(&store).await, &request).await else {
+        panic!("a chain that a snapshot contradicts was passed")
+    };
+    assert!(matches!(&error, RestoreError::Chain { lsn, .. } if lsn.get() == 6), "{error}");
+}
+
+#[tokio::test]
 async fn a_bomb_in_a_segments_place_is_not_decompressed() {
     let archive = Archive::make().await;
     let (objects, store) = archive.copy().await;
