@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use reddb_file::record::RecordView;
+use reddb_file::archive::RecordRun;
+use reddb_file::record::{RecordError, RecordView};
 use reddb_file::timeline::TimelineRecordError;
 use reddb_file::{Chain, Lsn, RecordKind, TimelineRecord};
 use reddb_wire::changes;
@@ -29,6 +30,14 @@ pub(crate) enum ReplayError {
         expected: u64,
         /// The record's.
         found: Lsn,
+    },
+    /// It is no record.
+    #[error("the record after {after} cannot be decoded: {source}")]
+    Record {
+        /// The record before it.
+        after: Lsn,
+        /// Why.
+        source: RecordError,
     },
     /// It cannot be understood, or does not fit the state.
     #[error("record {lsn} cannot be applied: {source}")]
@@ -73,6 +82,29 @@ impl Replayer {
     /// # Errors
     /// Any [`ReplayError`]; the engine then ends at an earlier record, and nothing more may be pushed.
     pub(crate) fn push(&mut self, record: &RecordView<'_>, chain: Chain) -> Result<(), ReplayError> {
+        self.take(record)?;
+        self.applied.chain = chain;
+        self.flush_if_large()
+    }
+
+    /// Takes a run of records, whose chain is proved.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub(crate) fn push_run(&mut self, run: &RecordRun) -> Result<(), ReplayError> {
+        let mut rest = &run.bytes()[..];
+        while !rest.is_empty() {
+            let record =
+                RecordView::decode(rest).map_err(|source| ReplayError::Record { after: self.applied.lsn, source })?;
+            self.take(&record)?;
+            rest = &rest[record.bytes.len()..];
+        }
+        self.applied.chain = run.chain_after();
+        self.flush_if_large()
+    }
+
+    /// Takes a record; the chain after it is still to be said.
+    fn take(&mut self, record: &RecordView<'_>) -> Result<(), ReplayError> {
         if self.applied.lsn.next() != Some(record.lsn) {
             return Err(ReplayError::OutOfOrder {
                 expected: self.applied.lsn.get().saturating_add(1),
@@ -89,11 +121,12 @@ impl Replayer {
             }
         }
         self.chunk_bytes += record.bytes.len();
-        self.applied = AppliedMark { lsn: record.lsn, chain, time_ms: record.time_ms };
-        if self.chunk_bytes >= CHUNK_BYTES {
-            self.flush_chunk()?;
-        }
+        self.applied = AppliedMark { lsn: record.lsn, time_ms: record.time_ms, ..self.applied };
         Ok(())
+    }
+
+    fn flush_if_large(&mut self) -> Result<(), ReplayError> {
+        if self.chunk_bytes >= CHUNK_BYTES { self.flush_chunk() } else { Ok(()) }
     }
 
     /// Hands everything taken to the engine.

@@ -5,13 +5,13 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::thread;
 
 use reddb_backup::restore::{BaseMark, RestoreSink, RestoredMark, StagedDirectory};
 use reddb_backup::source::SourceError;
 use reddb_file::archive::RecordRun;
 use reddb_file::control::{ControlFile, ControlState, RestoredFrom, Shutdown, TtlMode};
 use reddb_file::identity::Identity;
-use reddb_file::record::RecordView;
 use reddb_file::vfs::{StdVfs, Vfs};
 use reddb_file::{Chain, Epoch, Mark, NodeId, TimedMark, layout};
 use uuid::Uuid;
@@ -76,7 +76,7 @@ impl RestoreSink for EngineSink {
             .into());
         }
         let config = EngineConfig { memory_bytes: self.memory_bytes };
-        let engine = LsmEngine::open(staged.base(), config, Chain::genesis(base.cluster))?;
+        let engine = LsmEngine::open_to_load(staged.base(), config, Chain::genesis(base.cluster))?;
         let applied = engine.applied();
         if (applied.lsn, applied.chain) != (base.mark.lsn, base.mark.chain) {
             return Err(format!(
@@ -93,15 +93,7 @@ impl RestoreSink for EngineSink {
 
     fn apply(&mut self, records: &RecordRun) -> Result<(), SourceError> {
         let open = self.open.as_mut().ok_or("records came before the snapshot")?;
-        let mut chain = records.chain_before();
-        let mut rest = &records.bytes()[..];
-        while !rest.is_empty() {
-            let record = RecordView::decode(rest)?;
-            chain = chain.extend(record.bytes);
-            open.replayer.push(&record, chain)?;
-            rest = &rest[record.bytes.len()..];
-        }
-        Ok(())
+        Ok(open.replayer.push_run(records)?)
     }
 
     fn finish(&mut self, end: &RestoredMark) -> Result<(), SourceError> {
@@ -113,7 +105,7 @@ impl RestoreSink for EngineSink {
             );
         }
         let state = SnapshotState::newest(&engine);
-        let digest = digest::digest(&state)?;
+        let digest = digest_while_flushing(&state, &engine)?;
         let timeline = state.get(&timeline_entry())?.ok_or("the state does not know its timeline")?;
         let timeline = decode_timeline(&timeline)?;
         drop(state);
@@ -131,6 +123,17 @@ impl RestoreSink for EngineSink {
         self.restored.set(RestoredState { digest }).map_err(|_| "the restore ended twice")?;
         Ok(())
     }
+}
+
+/// The digest of the state, computed while what is in memtables is written to tables: neither needs the other.
+fn digest_while_flushing(state: &dyn State, engine: &Arc<dyn Engine>) -> Result<[u8; 32], SourceError> {
+    thread::scope(|scope| {
+        let flush =
+            thread::Builder::new().name("reddb-restore-flush".to_owned()).spawn_scoped(scope, || engine.flush())?;
+        let digest = digest::digest(state)?;
+        flush.join().map_err(|_| "the flush panicked")??;
+        Ok(digest)
+    })
 }
 
 impl EngineSink {

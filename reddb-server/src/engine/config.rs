@@ -6,6 +6,9 @@
 //! | block cache: data, and the filters and indexes of all tables below level 0 | 3/8, and what the memtables leave of their quarter | |
 //! | cache of hot values | 1/4 | |
 //! | filters and indexes of level 0, open iterators, flush and compaction buffers | 1/8 | |
+//!
+//! An engine that is only loaded, and read once from end to end, has little use for caches: its memtables take a half, its block
+//! cache an eighth, of which it needs no more than [`LOADING_BLOCK_CACHE_BYTES_MAX`]. What a cache does not hold costs no new pages.
 
 /// Full memtables that may wait to be flushed before writes wait.
 pub(super) const MEMTABLES_SEALED_MAX: usize = 3;
@@ -16,6 +19,8 @@ pub(super) const DESCRIPTORS_MAX: usize = 512;
 
 const MEMTABLE_BYTES_MIN: u64 = 256 * 1024;
 const MEMTABLE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Enough for the blocks that an expiry in the log, which is a read, comes back to.
+const LOADING_BLOCK_CACHE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 const TABLE_BYTES_MIN: u64 = 2 * 1024 * 1024;
 const TABLE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
@@ -53,15 +58,37 @@ impl EngineConfig {
     pub(super) fn budget(&self) -> Budget {
         let memory = self.memory_bytes.max(MEMORY_BYTES_MIN);
         let quarter = memory / 4;
-        let memtables = MEMTABLES_SEALED_MAX as u64 + 1;
-        let memtable_bytes = (quarter / memtables).clamp(MEMTABLE_BYTES_MIN, MEMTABLE_BYTES_MAX);
+        let memtable_bytes = memtable_bytes(quarter);
         Budget {
             memtable_bytes,
-            block_cache_bytes: memory / 8 * 3 + (quarter - memtable_bytes * memtables),
+            block_cache_bytes: memory / 8 * 3 + (quarter - memtable_bytes * MEMTABLES),
             hot_bytes: quarter,
-            table_bytes: (memtable_bytes * 2).clamp(TABLE_BYTES_MIN, TABLE_BYTES_MAX),
+            table_bytes: table_bytes(memtable_bytes),
         }
     }
+
+    /// Divides the memory of an engine that is only loaded.
+    pub(super) fn loading_budget(&self) -> Budget {
+        let memory = self.memory_bytes.max(MEMORY_BYTES_MIN);
+        let memtable_bytes = memtable_bytes(memory / 2);
+        Budget {
+            memtable_bytes,
+            block_cache_bytes: (memory / 8).min(LOADING_BLOCK_CACHE_BYTES_MAX),
+            hot_bytes: 0,
+            table_bytes: table_bytes(memtable_bytes),
+        }
+    }
+}
+
+/// One active memtable and those that wait.
+const MEMTABLES: u64 = MEMTABLES_SEALED_MAX as u64 + 1;
+
+fn memtable_bytes(all_bytes: u64) -> u64 {
+    (all_bytes / MEMTABLES).clamp(MEMTABLE_BYTES_MIN, MEMTABLE_BYTES_MAX)
+}
+
+fn table_bytes(memtable_bytes: u64) -> u64 {
+    (memtable_bytes * 2).clamp(TABLE_BYTES_MIN, TABLE_BYTES_MAX)
 }
 
 #[cfg(test)]
@@ -71,10 +98,12 @@ mod tests {
     #[test]
     fn the_parts_never_exceed_seven_eighths_of_the_memory() {
         for memory_bytes in [0, MEMORY_BYTES_MIN, 8 << 20, 100 << 20, 1 << 30, 64 << 30, u64::MAX / 8] {
-            let budget = EngineConfig { memory_bytes }.budget();
+            let config = EngineConfig { memory_bytes };
             let memory = memory_bytes.max(MEMORY_BYTES_MIN);
-            let sum = budget.memtable_bytes * 4 + budget.block_cache_bytes + budget.hot_bytes;
-            assert!(sum <= memory / 8 * 7 + 8, "{sum} of {memory}: {budget:?}");
+            for budget in [config.budget(), config.loading_budget()] {
+                let sum = budget.memtable_bytes * 4 + budget.block_cache_bytes + budget.hot_bytes;
+                assert!(sum <= memory / 8 * 7 + 8, "{sum} of {memory}: {budget:?}");
+            }
         }
     }
 
@@ -83,6 +112,12 @@ mod tests {
         let budget = EngineConfig { memory_bytes: 8 << 20 }.budget();
         assert_eq!(budget.memtable_bytes, 512 * 1024);
         assert_eq!(budget.hot_bytes, 2 << 20);
+    }
+
+    #[test]
+    fn an_engine_that_is_only_loaded_has_large_memtables_and_a_small_cache() {
+        let budget = EngineConfig { memory_bytes: 512 << 20 }.loading_budget();
+        assert_eq!((budget.memtable_bytes, budget.block_cache_bytes), (64 << 20, 32 << 20));
     }
 
     #[test]

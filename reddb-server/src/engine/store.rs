@@ -8,6 +8,7 @@ use bytes::Bytes;
 use reddb_file::{Chain, Lsn};
 
 use super::background::{Background, Signals};
+use super::config::Budget;
 use super::core::{Core, FaultHook};
 use super::files::free_bytes;
 use super::space::{Space, SpaceProbe};
@@ -26,23 +27,21 @@ pub(crate) struct LsmEngine {
 }
 
 impl LsmEngine {
+    /// As [`open_with`](Self::open_with), with nobody to tell of a failure.
+    #[cfg(test)]
+    pub(crate) fn open(dir: &Path, config: EngineConfig, origin: Chain) -> Result<Self, EngineError> {
+        Self::open_with(dir, config, origin, Box::new(|_| {}))
+    }
+
     /// Opens the engine in `dir`; an absent or empty directory becomes an empty engine. `origin` is the chain before the first
-    /// record. Reads no data: the time taken depends on the number of tables, and on the size of their indexes and filters.
+    /// record. Reads no data: the time taken depends on the number of tables, and on the size of what is pinned of them.
+    /// `on_fault` is called, once, from the thread that failed, when the background fails.
     ///
     /// The engine is then exactly at the record that [`Engine::applied`] names; the records after it are to be applied again.
     ///
     /// # Errors
     ///
     /// [`EngineError::Corrupt`] where the directory does not hold a tree with its mark, and errors of the disk.
-    pub(crate) fn open(dir: &Path, config: EngineConfig, origin: Chain) -> Result<Self, EngineError> {
-        Self::open_with(dir, config, origin, Box::new(|_| {}))
-    }
-
-    /// As [`open`](Self::open), with something to call, once, from the thread that failed, when the background fails.
-    ///
-    /// # Errors
-    ///
-    /// As [`open`](Self::open).
     pub(crate) fn open_with(
         dir: &Path,
         config: EngineConfig,
@@ -50,6 +49,16 @@ impl LsmEngine {
         on_fault: FaultHook,
     ) -> Result<Self, EngineError> {
         Self::open_on(dir, config, origin, on_fault, Box::new(free_bytes))
+    }
+
+    /// As [`open_with`](Self::open_with), for an engine that is only loaded and read once, with nobody to tell of a failure: its
+    /// memory goes to its memtables.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_with`](Self::open_with).
+    pub(crate) fn open_to_load(dir: &Path, config: EngineConfig, origin: Chain) -> Result<Self, EngineError> {
+        Self::open_within(dir, config.loading_budget(), origin, Box::new(|_| {}), Box::new(free_bytes))
     }
 
     /// As [`open_with`](Self::open_with), on a disk whose free space is what `space` says.
@@ -60,8 +69,18 @@ impl LsmEngine {
         on_fault: FaultHook,
         probe: SpaceProbe,
     ) -> Result<Self, EngineError> {
+        Self::open_within(dir, config.budget(), origin, on_fault, probe)
+    }
+
+    fn open_within(
+        dir: &Path,
+        budget: Budget,
+        origin: Chain,
+        on_fault: FaultHook,
+        probe: SpaceProbe,
+    ) -> Result<Self, EngineError> {
         let (signals, inboxes) = Signals::new();
-        let core = Arc::new(Core::open(dir, config.budget(), origin, signals, on_fault, Space::new(probe))?);
+        let core = Arc::new(Core::open(dir, budget, origin, signals, on_fault, Space::new(probe))?);
         let background = Background::start(&core, inboxes)?;
         Ok(Self { core, background })
     }

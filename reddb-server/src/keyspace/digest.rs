@@ -13,8 +13,10 @@
 //! configuration do not.
 
 use std::ops::Bound;
+use std::thread;
 
 use bytes::Bytes;
+use crossbeam_channel::{Sender, bounded};
 use sha2::{Digest, Sha256};
 
 use super::DATABASE_COUNT;
@@ -23,16 +25,63 @@ use super::layout::{
 };
 use super::state::{State, StateError};
 use super::txn::{HashRef, Value};
+use crate::engine::EngineError;
 
 const TYPE_STRING: u8 = 1;
 const TYPE_HASH: u8 = 2;
 
-/// Computes the digest of `state`, in bounded memory.
+/// What is hashed at once.
+const PIECE_BYTES: usize = 64 * 1024;
+/// Pieces that wait to be hashed.
+const PIECES_WAITING_MAX: usize = 4;
+
+/// Computes the digest of `state`, in bounded memory: this thread reads, another one hashes.
 ///
 /// # Errors
 /// Where the state cannot be read, or a hash does not have the number of fields it counts.
 pub(crate) fn digest(state: &dyn State) -> Result<[u8; 32], StateError> {
-    let mut hash = Sha256::new();
+    thread::scope(|scope| {
+        let (sender, pieces) = bounded::<Vec<u8>>(PIECES_WAITING_MAX);
+        let hash_all = move || pieces.into_iter().fold(Sha256::new(), |hash, piece| hash.chain_update(piece));
+        let hashing = thread::Builder::new().name("reddb-digest".to_owned()).spawn_scoped(scope, hash_all);
+        let hashing = hashing.map_err(|source| EngineError::Thread { source })?;
+        let walked = walk(state, Pieces { piece: Vec::with_capacity(PIECE_BYTES), sender });
+        // The sender is gone, so the thread ends. It has no cause to panic, and a panic is passed on.
+        let hash = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        walked.map(|()| hash.finalize().into())
+    })
+}
+
+/// The bytes that are hashed, gathered.
+struct Pieces {
+    piece: Vec<u8>,
+    sender: Sender<Vec<u8>>,
+}
+
+impl Pieces {
+    fn update(&mut self, bytes: &[u8]) {
+        for part in bytes.chunks(PIECE_BYTES) {
+            if self.piece.len() + part.len() > PIECE_BYTES {
+                self.send();
+            }
+            self.piece.extend_from_slice(part);
+        }
+    }
+
+    /// As [`Pieces::update`], with the length before.
+    fn update_sized(&mut self, bytes: &[u8]) {
+        self.update(&(bytes.len() as u64).to_le_bytes());
+        self.update(bytes);
+    }
+
+    fn send(&mut self) {
+        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE_BYTES));
+        // Refused only where the other thread has panicked, which is seen when it is joined.
+        drop(self.sender.send(piece));
+    }
+}
+
+fn walk(state: &dyn State, mut pieces: Pieces) -> Result<(), StateError> {
     for db in 0..DATABASE_COUNT {
         let database = match state.get(&database_entry(db))? {
             Some(value) => decode_database(db, &value)?,
@@ -43,37 +92,38 @@ pub(crate) fn digest(state: &dyn State) -> Result<[u8; 32], StateError> {
         for item in state.range(Bound::Included(from), Bound::Excluded(to)) {
             let (entry_key, value) = item?;
             let entry = decode_entry(&entry_key, &value)?;
-            hash.update(db.to_le_bytes());
-            bytes(&mut hash, &name_of(&entry_key));
-            hash.update([match entry.value {
+            pieces.update(&db.to_le_bytes());
+            pieces.update_sized(&name_of(&entry_key));
+            pieces.update(&[match entry.value {
                 Value::String(_) => TYPE_STRING,
                 Value::Hash(_) => TYPE_HASH,
             }]);
             match entry.expires_at_ms {
-                None => hash.update([0]),
+                None => pieces.update(&[0]),
                 Some(expires_at_ms) => {
-                    hash.update([1]);
-                    hash.update(expires_at_ms.to_le_bytes());
+                    pieces.update(&[1]);
+                    pieces.update(&expires_at_ms.to_le_bytes());
                 }
             }
             match &entry.value {
-                Value::String(value) => bytes(&mut hash, value),
-                Value::Hash(fields) => hash_fields(&mut hash, state, &entry_key, fields)?,
+                Value::String(value) => pieces.update_sized(value),
+                Value::Hash(fields) => walk_fields(&mut pieces, state, &entry_key, fields)?,
             }
         }
     }
-    Ok(hash.finalize().into())
+    pieces.send();
+    Ok(())
 }
 
-fn hash_fields(hash: &mut Sha256, state: &dyn State, entry_key: &Bytes, fields: &HashRef) -> Result<(), StateError> {
-    hash.update(fields.field_count.to_le_bytes());
+fn walk_fields(pieces: &mut Pieces, state: &dyn State, entry_key: &Bytes, fields: &HashRef) -> Result<(), StateError> {
+    pieces.update(&fields.field_count.to_le_bytes());
     let from = field_entry(fields.object, b"");
     let to = prefix_end(&from);
     let mut count = 0u64;
     for item in state.range(Bound::Included(from), Bound::Excluded(to)) {
         let (field_key, value) = item?;
-        bytes(hash, &name_of(&field_key));
-        bytes(hash, &value);
+        pieces.update_sized(&name_of(&field_key));
+        pieces.update_sized(&value);
         count += 1;
     }
     if count != fields.field_count {
@@ -84,11 +134,6 @@ fn hash_fields(hash: &mut Sha256, state: &dyn State, entry_key: &Bytes, fields: 
         )));
     }
     Ok(())
-}
-
-fn bytes(hash: &mut Sha256, bytes: &[u8]) {
-    hash.update((bytes.len() as u64).to_le_bytes());
-    hash.update(bytes);
 }
 
 #[cfg(test)]
