@@ -216,6 +216,8 @@ fn memory(lines: &mut Lines, context: &Context<'_>) {
         "mem_cluster_links",
         "mem_aof_buffer",
     ]);
+    // The program's; see `main.rs`.
+    lines.field("mem_allocator", "jemalloc");
     lines.zeros(&["active_defrag_running", "lazyfree_pending_objects", "lazyfreed_objects"]);
 }
 
