@@ -153,6 +153,14 @@ fn disk(status: &StatusDocument, thresholds: &ThresholdArgs) -> Finding {
 fn snapshot(status: &StatusDocument, thresholds: &ThresholdArgs) -> Finding {
     let archive = &status.archive;
     let (Some(lsn), Some(made_ms)) = (archive.snapshot_lsn, archive.snapshot_time_ms) else {
+        if !archive.online {
+            // A server that started without its archive has not seen what is there.
+            return finding(
+                "snapshot",
+                Level::Warning,
+                "no snapshot is known while the archive does not answer".into(),
+            );
+        }
         // An archive begins with a snapshot, which takes a moment; without one nothing can be restored.
         let young = Duration::from_millis(status.uptime_ms) < thresholds.archive_lag_warning.0;
         let level = if young { Level::Warning } else { Level::Critical };
@@ -226,6 +234,13 @@ mod tests {
             change(&mut status);
             assert_eq!(levels(&status), [(check, level)], "case {number}");
         }
+    }
+
+    #[test]
+    fn an_archive_that_was_never_reached_is_not_said_to_be_empty() {
+        let mut status = healthy();
+        (status.archive.online, status.archive.snapshot_lsn, status.archive.snapshot_time_ms) = (false, None, None);
+        assert_eq!(levels(&status), [("archive", Level::Warning), ("snapshot", Level::Warning)]);
     }
 
     #[test]

@@ -223,7 +223,7 @@ impl Database {
             refusal: self.refusal(),
             databases: (0..DATABASE_COUNT).filter_map(database).collect(),
             engine: inner.engine.stats(),
-            archive: inner.archive.report(durable, archived_lsn),
+            archive: inner.archive.report(durable, archived_lsn, inner.clock.wall_ms()),
             expired_keys: published.expired_keys(),
             clock_offset_ms: inner.env.clock_offset_ms(),
         }

@@ -136,3 +136,42 @@ async fn a_directory_of_many_starts_begins_a_new_archive() {
     let error = Database::open(config(&dir, &first)).await.err();
     assert!(error.is_none(), "the log extends what is in the first archive too: {error:?}");
 }
+
+/// Both clocks stand at so many milliseconds.
+struct StandingClock(std::sync::atomic::AtomicU64);
+
+impl StandingClock {
+    fn pass_ms(&self, ms: u64) {
+        self.0.fetch_add(ms, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+impl crate::clock::Clock for StandingClock {
+    fn wall_ms(&self) -> u64 {
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_millis(self.wall_ms())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_an_archive_that_was_away_from_the_start_is_said_to_wait() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (dir, archive) = (temp.path().join("data"), temp.path().join("archive"));
+    let database = Database::open(config(&dir, &archive)).await.expect("opens");
+    database.close(Duration::from_secs(60)).await.expect("closes, and ships what there is");
+    std::fs::rename(&archive, temp.path().join("away")).expect("renames");
+
+    let clock = Arc::new(StandingClock(std::sync::atomic::AtomicU64::new(crate::clock::SystemClock::new().wall_ms())));
+    let database = open::open(config(&dir, &archive), Arc::clone(&clock) as _).await.expect("opens without it");
+    clock.pass_ms(60_000);
+    let idle = database.status().archive;
+    assert_eq!((idle.online, idle.lag_records, idle.lag_ms), (false, 0, 0));
+    put_all(&database, &[("a", "1")]).await;
+    clock.pass_ms(240_000);
+    let behind = database.status().archive;
+    assert_eq!((behind.online, behind.lag_records, behind.lag_ms), (false, 1, 300_000));
+    database.close(Duration::ZERO).await.expect("closes");
+}

@@ -93,6 +93,8 @@ pub(in crate::database) struct Archive {
 struct Shared {
     url: String,
     running: RwLock<Option<ArchiverHandle>>,
+    /// When the database was opened, in Unix milliseconds: nothing has been archived since then while no archiver runs.
+    opened_ms: u64,
     /// Why nothing is archived, while no archiver runs.
     waiting_for: Mutex<Option<String>>,
     snapshots: Mutex<Snapshots>,
@@ -151,6 +153,7 @@ impl Archive {
         let shared = Arc::new(Shared {
             url: claimed.url,
             running: RwLock::new(None),
+            opened_ms: clock.wall_ms(),
             waiting_for: Mutex::new(None),
             snapshots: Mutex::new(Snapshots { last_ms: clock.wall_ms(), last: None, last_ok: true }),
             first_tried: Notify::new(),
@@ -229,14 +232,16 @@ impl Archive {
         self.shared.snapshots.lock().last_ms
     }
 
-    pub(in crate::database) fn report(&self, durable: TimedMark, archived: Lsn) -> ArchiveReport {
+    /// What is known of the archive at `now_ms`, in Unix milliseconds.
+    pub(in crate::database) fn report(&self, durable: TimedMark, archived: Lsn, now_ms: u64) -> ArchiveReport {
         let snapshots = *self.shared.snapshots.lock();
+        let lag_records = durable.lsn.records_since(archived);
         let common = ArchiveReport {
             url: self.shared.url.clone(),
             online: false,
             last_error: self.shared.waiting_for.lock().clone(),
-            lag_records: durable.lsn.records_since(archived),
-            lag_ms: 0,
+            lag_records,
+            lag_ms: if lag_records == 0 { 0 } else { now_ms.saturating_sub(self.shared.opened_ms) },
             snapshot_lsn: snapshots.last,
             snapshot_time_ms: snapshots.last.map(|_| snapshots.last_ms),
             snapshot_running: false,
