@@ -53,7 +53,7 @@ pub(crate) struct Fence {
 #[derive(Debug)]
 pub(crate) struct Published {
     timeline: TimelineId,
-    durable: Mutex<TimedMark>,
+    durable: Arc<Mutex<TimedMark>>,
     wal_bytes: AtomicU64,
     commits: AtomicU64,
     syncs: AtomicU64,
@@ -61,7 +61,7 @@ pub(crate) struct Published {
 }
 
 impl Published {
-    /// The newest durable record, applied and visible.
+    /// The newest durable record. What a reader sees is never newer; it may be older for a moment.
     #[must_use]
     pub(crate) fn durable(&self) -> TimedMark {
         *self.durable.lock()
@@ -126,7 +126,7 @@ impl Committer {
         let (sender, receiver) = unbounded();
         let published = Arc::new(Published {
             timeline,
-            durable: Mutex::new(core.durable()),
+            durable: tail.durable(),
             wal_bytes: AtomicU64::new(tail.wal_bytes()),
             commits: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
@@ -355,9 +355,8 @@ impl Worker {
         promise.map(|promised_ms| Fence { durable, complete_until_ms: promised_ms.min(known_ms) })
     }
 
-    /// Lets others see what is durable.
+    /// Lets others see how much there is.
     fn publish(&self, pipeline: &Pipeline) {
-        *self.published.durable.lock() = pipeline.core.durable();
         self.published.wal_bytes.store(self.tail.wal_bytes(), Ordering::Relaxed);
         self.published.commits.store(pipeline.core.commits(), Ordering::Relaxed);
         self.published.syncs.store(self.tail.syncs(), Ordering::Relaxed);

@@ -101,6 +101,26 @@ fn while_a_batch_is_synced_the_next_one_is_executed_on_top_of_it_and_answered_af
 }
 
 #[test]
+fn what_is_visible_is_never_newer_than_the_newest_record_that_a_receipt_names() {
+    let running = Running::start();
+    let (committer, engine) = (&running.committer, &running.engine);
+    let count = || {
+        let increment = Job { steps: vec![Step::Run(invoke("INCR counter"))] };
+        assert!(!is_misconf(&reply(committer.submit(increment))));
+    };
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| (0..5_000).for_each(|_| count()));
+        while !writer.is_finished() {
+            let visible = SnapshotState::newest(engine).lsn();
+            let newest = committer.published().receipt().lsn;
+            assert!(visible <= newest, "a reader saw {visible} and was given {newest} for it");
+        }
+    });
+    assert_eq!(running.visible(), 5_000);
+    running.committer.stop();
+}
+
+#[test]
 fn a_batch_that_fails_takes_with_it_what_was_executed_on_top_of_it() {
     let running = Running::start();
     assert_eq!(reply(running.submit("SET kept 1")), Reply::Ok);

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use reddb_file::wal::{BatchBuilder, PruneSummary, WalError, WalWriter};
 use reddb_file::{Epoch, Lsn, TimedMark};
 
@@ -31,11 +32,14 @@ pub(super) struct Tail {
     gate: Arc<WriteGate>,
     wal_local_bytes_max: u64,
     syncs: u64,
+    /// What others see of the end of the log; set before the engine shows what is there.
+    durable: Arc<Mutex<TimedMark>>,
 }
 
 impl Tail {
     pub(super) fn new(wal: WalWriter, engine: Arc<dyn Engine>, gate: Arc<WriteGate>, wal_local_bytes_max: u64) -> Self {
-        let tail = Self { wal, engine, gate, wal_local_bytes_max, syncs: 0 };
+        let durable = Arc::new(Mutex::new(wal.last()));
+        let tail = Self { wal, engine, gate, wal_local_bytes_max, syncs: 0, durable };
         // A log that was over its limit before this start still is.
         tail.watch_wal_size();
         tail
@@ -44,6 +48,11 @@ impl Tail {
     /// The newest durable record.
     pub(super) fn last(&self) -> TimedMark {
         self.wal.last()
+    }
+
+    /// The newest durable record, for others to look at: no reader sees anything newer.
+    pub(super) fn durable(&self) -> Arc<Mutex<TimedMark>> {
+        Arc::clone(&self.durable)
     }
 
     /// The bytes of the local log.
@@ -64,6 +73,7 @@ impl Tail {
         let committed = match self.wal.append(&mut sealed.batch) {
             Ok(()) => {
                 self.syncs += 1;
+                *self.durable.lock() = self.wal.last();
                 self.apply(sealed.batch.last(), &sealed.writes)
             }
             Err(error @ WalError::NoSpace { .. }) => {
