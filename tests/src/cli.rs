@@ -1,6 +1,7 @@
 //! The program's other commands, run to their end.
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The program under test: `REDDB_BIN` where it is set, else the one that cargo built for this package's tests.
@@ -72,6 +73,26 @@ pub fn run(command: &mut Command) -> Outcome {
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
+}
+
+/// A command that obeys the permissions of files: root's does without the capabilities that overrule them. `None`, and a
+/// line that says so, where root cannot be rid of them.
+#[must_use]
+pub fn obeying_permissions(program: &Path) -> Option<Command> {
+    let root = std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+    if !root {
+        return Some(Command::new(program));
+    }
+    let without = |program: &Path| {
+        let mut command = Command::new("setpriv");
+        command.args(["--inh-caps", "-all", "--bounding-set", "-dac_override,-dac_read_search"]).arg(program);
+        command
+    };
+    let works = without(Path::new("true")).output().is_ok_and(|output| output.status.success());
+    if !works {
+        println!("skipped: this is root, and setpriv cannot take its capabilities away");
+    }
+    works.then(|| without(program))
 }
 
 /// Whether a program is on the path; where it is not, says that the test is skipped.

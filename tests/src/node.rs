@@ -17,6 +17,7 @@ pub struct Options {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     file_bytes_max: Option<u64>,
+    obeys_permissions: bool,
 }
 
 impl Options {
@@ -61,8 +62,18 @@ impl Options {
         self
     }
 
+    /// Makes the process obey the permissions of files also where this one runs as root: see [`cli::obeying_permissions`].
+    #[must_use]
+    pub fn obeys_permissions(mut self) -> Self {
+        self.obeys_permissions = true;
+        self
+    }
+
     /// The program, to be given its arguments.
     fn command(&self) -> Command {
+        if self.obeys_permissions {
+            return cli::obeying_permissions(&cli::binary()).expect("the test has asked whether that can be had");
+        }
         let Some(bytes) = self.file_bytes_max else { return Command::new(cli::binary()) };
         let mut command = Command::new("sh");
         // The signal that comes with the failed write would end the process.

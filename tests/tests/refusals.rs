@@ -1,7 +1,10 @@
 //! What a server refuses to start with: each with its exit code, its reason, and what to do.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use reddb_tests::cli::obeying_permissions;
 use reddb_tests::digest::digest;
 use reddb_tests::{Node, Options};
 
@@ -98,4 +101,38 @@ fn a_restored_directory_without_its_engine_cannot_be_built_from_its_log() {
     std::fs::remove_dir_all(scene.path("again/engine")).unwrap();
     let said = refused(&scene.path("again"), &scene.options(), 5);
     assert!(said.contains("the log begins with") && said.contains("restore from the archive"), "{said}");
+}
+
+/// Whatever is closed to the user is named before anything is touched, and all is well once it is open again.
+#[test]
+fn files_that_the_user_may_not_use_are_named_with_what_to_do() {
+    if obeying_permissions(Path::new("true")).is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("node");
+    let node = Node::start(&dir, &Options::new());
+    let mut client = node.client();
+    client.expect(&["SET", "key", "value"]);
+    client.expect(&["SAVE"]);
+    let state = digest(&mut client).sha256;
+    assert_eq!(node.stop().code(), Some(0));
+
+    let first_in = |folder: &str| std::fs::read_dir(dir.join(folder)).unwrap().next().unwrap().unwrap().path();
+    let (segment, table) = (first_in("wal/0000000001"), first_in("engine/tables"));
+    let paths = [dir.join("control"), dir.join("identity"), segment, table, dir.join("engine/current")];
+    let folders =
+        [dir.clone(), dir.join("wal"), dir.join("wal/0000000001"), dir.join("engine"), dir.join("engine/tables")];
+    let closed = paths.iter().map(|path| (path, 0o000)).chain(folders.iter().map(|folder| (folder, 0o555)));
+    for (path, mode) in closed {
+        let before = std::fs::metadata(path).unwrap().permissions();
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        let said = refused(&dir, &Options::new().obeys_permissions(), 3);
+        std::fs::set_permissions(path, before).unwrap();
+        for part in [path.to_str().unwrap(), "Permission denied", "chown -R"] {
+            assert!(said.contains(part), "{part} is not in: {said}");
+        }
+    }
+    let node = Node::start(&dir, &Options::new().obeys_permissions());
+    assert_eq!(digest(&mut node.client()).sha256, state);
 }

@@ -60,6 +60,21 @@ pub(crate) enum OpenFault {
         /// What the system says.
         source: VfsError,
     },
+    /// A file or folder in the directory is closed to this user.
+    #[error(
+        "{} cannot be used: {source}; the files of a data directory must belong to the user that runs the server, and be on a \
+         disk that can be written: give them to that user (chown -R USER {}), or start as their owner",
+        path.display(),
+        dir.display()
+    )]
+    NoPermission {
+        /// The directory.
+        dir: PathBuf,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// No write would ever be taken.
     #[error(
         "the disk reserve (--disk-reserve) is {reserve_bytes} bytes, but the whole disk of {} has {disk_bytes}: every write \
@@ -159,9 +174,10 @@ impl OpenFault {
         match self {
             Self::Lock(LockError::Held { .. }) => Exit::Held,
             Self::Archive { exit, .. } => *exit,
-            Self::ForeignDirectory { .. } | Self::DirectoryUnusable { .. } | Self::ReserveBeyondDisk { .. } => {
-                Exit::Usage
-            }
+            Self::ForeignDirectory { .. }
+            | Self::DirectoryUnusable { .. }
+            | Self::NoPermission { .. }
+            | Self::ReserveBeyondDisk { .. } => Exit::Usage,
             Self::Identity(IdentityError::Io(_)) | Self::Control(ControlError::Io(_)) => Exit::Critical,
             Self::Identity(_)
             | Self::Control(_)

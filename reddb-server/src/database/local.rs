@@ -18,6 +18,7 @@ use reddb_file::{
     Chain, ClusterId, Epoch, Lsn, Mark, NodeId, RecordKind, TimedMark, TimelineId, TimelineRecord, layout,
 };
 
+use super::access;
 use super::error::OpenFault;
 use crate::config::Config;
 use crate::engine::{AppliedMark, Engine, EngineConfig, EngineError, EngineWrite, FaultHook, LsmEngine};
@@ -44,6 +45,7 @@ impl Directory {
             Err(LockError::Io(error)) => return Err(unusable(dir, error)),
             acquired => acquired?,
         };
+        access::check(dir)?;
         let identity = match Identity::read(&*vfs, dir) {
             Ok(identity) => identity,
             Err(IdentityError::Missing { .. }) => {

@@ -3,6 +3,7 @@
 //! [`Database::open`] takes the directory, recovers, claims the archive and starts the threads; [`Database::close`] ships
 //! what is left and stops them. The data port, the admin port and programs that embed RedDB all use this one handle.
 
+mod access;
 mod archive;
 mod bridge;
 mod embedded;

@@ -13,6 +13,7 @@ mod logging;
 pub(super) mod signals;
 mod welcome;
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -143,13 +144,13 @@ async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, CliError> 
 }
 
 fn listen_error(address: SocketAddr, flag: &str, error: &std::io::Error) -> CliError {
-    let exit = match error.kind() {
-        std::io::ErrorKind::AddrInUse => Exit::Held,
-        _ => Exit::Usage,
+    let (exit, reason) = match error.kind() {
+        ErrorKind::AddrInUse => (Exit::Held, "another server seems to be running there. "),
+        ErrorKind::PermissionDenied => (Exit::Usage, "ports below 1024 are mostly kept from ordinary users. "),
+        _ => (Exit::Usage, ""),
     };
-    CliError::new(exit, format!("cannot listen on {address}: {error}")).hint(format!(
-        "is another server running there? Choose another address with --{flag}; port 0 takes any free one"
-    ))
+    CliError::new(exit, format!("cannot listen on {address}: {error}"))
+        .hint(format!("{reason}Choose another address with --{flag}; port 0 takes any free one"))
 }
 
 fn port_error(error: PortError) -> CliError {
