@@ -184,7 +184,8 @@ impl Core {
         let Some(lsn) = self.batch.last().lsn.next() else {
             return refused(CommandError::fixed("MISCONF the log has used every LSN"));
         };
-        let expiry_ms = self.env.expiry_from_wall_ms(time_ms);
+        // Not the record's time: that one stands still while a wall clock that was set back catches up.
+        let expiry_ms = self.env.expiry_from_wall_ms(now.wall_ms);
         let state = self.state.get_or_insert_with(|| SnapshotState::newest(&self.engine));
         let mut txn = Txn::new(state, &mut self.overlay, &self.env, TxnMode::Write(lsn), expiry_ms);
         if self.watches.is_empty() {

@@ -9,7 +9,8 @@ use std::time::Duration;
 pub(super) struct LogClock {
     /// No later record gets a time below this, in Unix milliseconds.
     floor_ms: u64,
-    /// The last reading that was believed: wall clock (ms) and monotonic clock.
+    /// The reading to measure jumps from: wall clock (ms) and monotonic clock. Of those that were believed it is the one
+    /// furthest ahead, so that a clock that was wrong for a while may come back.
     believed: Option<(u64, Duration)>,
     jump_ms_max: u64,
 }
@@ -41,15 +42,16 @@ impl LogClock {
     /// # Errors
     /// [`ClockJump`], until the wall clock comes back or [`LogClock::confirm`] is called.
     pub(super) fn tick(&mut self, wall_ms: u64, elapsed: Duration) -> Result<u64, ClockJump> {
+        let mut explained_ms = wall_ms;
         if let Some((believed_ms, believed_elapsed)) = self.believed {
             let passed = elapsed.saturating_sub(believed_elapsed).as_millis();
-            let expected_ms = believed_ms.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX));
-            let ahead_ms = wall_ms.saturating_sub(expected_ms);
+            explained_ms = believed_ms.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX));
+            let ahead_ms = wall_ms.saturating_sub(explained_ms);
             if ahead_ms > self.jump_ms_max {
                 return Err(ClockJump { wall_ms, ahead_ms, jump_ms_max: self.jump_ms_max });
             }
         }
-        self.believed = Some((wall_ms, elapsed));
+        self.believed = Some((wall_ms.max(explained_ms), elapsed));
         self.floor_ms = self.floor_ms.max(wall_ms);
         Ok(self.floor_ms)
     }
@@ -90,6 +92,16 @@ mod tests {
         assert_eq!(clock.tick(1_002_000, SECOND * 3), Ok(1_002_000));
         clock.confirm(2_000_000, SECOND * 4);
         assert_eq!(clock.tick(2_001_000, SECOND * 5), Ok(2_001_000));
+    }
+
+    #[test]
+    fn a_clock_that_went_back_may_come_back() {
+        let mut clock = LogClock::new(0, 60_000);
+        assert_eq!(clock.tick(1_000_000_000, SECOND), Ok(1_000_000_000));
+        assert_eq!(clock.tick(5, SECOND * 2), Ok(1_000_000_000));
+        assert_eq!(clock.tick(1_006, SECOND * 3), Ok(1_000_000_000));
+        assert_eq!(clock.tick(1_000_500_000, SECOND * 500), Ok(1_000_500_000));
+        assert!(clock.tick(1_000_600_000, SECOND * 501).is_err());
     }
 
     #[test]

@@ -388,6 +388,21 @@ fn a_clock_that_jumps_ahead_refuses_writes_until_it_is_confirmed() {
 }
 
 #[test]
+fn times_to_live_follow_the_wall_clock_where_the_logs_time_is_ahead_of_it() {
+    let mut node = Node::new();
+    node.run("SET old 1 PX 500000");
+    node.now.wall_ms -= 400_000;
+    node.now.elapsed += Duration::from_secs(1);
+    node.run("SET new 1 PX 1000");
+    assert_eq!(node.core.durable().time_ms, 1_000_000, "the log's time does not go back");
+    assert_eq!(node.run("PTTL new"), Reply::Int(1_000));
+    assert_eq!(node.run("PTTL old"), Reply::Int(900_000));
+    node.pass_ms(1_000);
+    assert_eq!(node.run("SET new 2 XX"), Reply::Null, "it has expired for writes as for reads");
+    assert_eq!(node.run("GET new"), Reply::Null);
+}
+
+#[test]
 fn a_log_over_its_limit_refuses_until_it_is_pruned() {
     let mut node = Node::new();
     node.tail.limit_wal(600 * 1024);

@@ -243,7 +243,8 @@ pub(super) fn restored_clock_offset_ms(from: &RestoredFrom, wall_ms: u64) -> i64
         // Stored expiries keep their meaning on the wall clock that the parent's offset relates them to.
         TtlMode::Absolute => from.parent_clock_offset_ms,
         TtlMode::Continue => {
-            let passed = i128::from(wall_ms) - i128::from(from.target_time_ms);
+            // Where that moment is yet to come, the clock that gave it was ahead of the wall clock that expiries followed.
+            let passed = i128::from(wall_ms.saturating_sub(from.target_time_ms));
             let offset = i128::from(from.parent_clock_offset_ms) + passed;
             i64::try_from(offset).unwrap_or(if offset < 0 { i64::MIN } else { i64::MAX })
         }

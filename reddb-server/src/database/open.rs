@@ -31,6 +31,9 @@ use crate::config::Config;
 use crate::engine::{Engine, FaultHook};
 use crate::keyspace::Env;
 
+/// How far the log's time may be ahead of the wall clock before the operator is told.
+const LOG_AHEAD_MS_SAID: u64 = 60_000;
+
 pub(super) async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Database, OpenFault> {
     let gate = Arc::new(WriteGate::new());
     let config_for_disk = config.clone();
@@ -47,6 +50,15 @@ pub(super) async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Databa
     .await?;
     let control = directory.control.state().clone();
     let end = recovered.log.end();
+    let ahead_ms = end.time_ms.saturating_sub(clock.wall_ms());
+    if ahead_ms > LOG_AHEAD_MS_SAID {
+        tracing::warn!(
+            last_record_ms = end.time_ms,
+            ahead_ms,
+            "the newest record's time is ahead of the wall clock; records keep that time until the clock gets there, so \
+             meanwhile restore by LSN or label; is the clock right?"
+        );
+    }
     let place = LogPlace {
         vfs: Arc::clone(&directory.vfs),
         dir: config.dir.clone(),

@@ -1,5 +1,8 @@
 //! The database as a whole: what it promises over restarts.
 
+use reddb_file::Mark;
+use reddb_file::control::{RestoredFrom, TtlMode};
+
 use super::*;
 use crate::command::{Args, KeyPositions};
 use crate::commit::Step;
@@ -174,4 +177,25 @@ async fn what_waits_for_an_archive_that_was_away_from_the_start_is_said_to_wait(
     let behind = database.status().archive;
     assert_eq!((behind.online, behind.lag_records, behind.lag_ms), (false, 1, 300_000));
     database.close(Duration::ZERO).await.expect("closes");
+}
+
+#[test]
+fn the_clocks_of_expiring_keys_go_on_from_the_restored_moment_and_never_run_ahead_of_the_wall_clock() {
+    let from = |ttl| RestoredFrom {
+        parent: TimelineId::FIRST,
+        fork: Mark::genesis(reddb_file::ClusterId::from_bytes([1; 16])),
+        target_time_ms: 1_000_000,
+        ttl,
+        parent_clock_offset_ms: 70,
+    };
+    for (ttl, wall_ms, offset_ms) in [
+        (TtlMode::Continue, 1_005_000, 5_070),
+        (TtlMode::Continue, 1_000_000, 70),
+        // The log's time was ahead of the wall clock.
+        (TtlMode::Continue, 400_000, 70),
+        (TtlMode::Continue, u64::MAX, i64::MAX),
+        (TtlMode::Absolute, 1_005_000, 70),
+    ] {
+        assert_eq!(local::restored_clock_offset_ms(&from(ttl), wall_ms), offset_ms, "{ttl:?} at {wall_ms}");
+    }
 }
