@@ -464,8 +464,7 @@ impl Keeper {
                 if !self.shared.snapshots.lock().last_ok {
                     return true;
                 }
-                let age_ms = self.clock.wall_ms().saturating_sub(last_made_ms);
-                u128::from(age_ms) >= interval.as_millis()
+                is_far(self.clock.wall_ms(), last_made_ms, interval)
             }
         }
     }
@@ -492,6 +491,31 @@ impl Keeper {
         match tokio::time::timeout(time, self.stopped.wait_for(|stopped| *stopped)).await {
             Err(_elapsed) => false,
             Ok(_stopped_or_gone) => true,
+        }
+    }
+}
+
+/// Whether two times are an interval apart. A time in the future was given by a clock that was wrong: waiting for it could take
+/// years.
+fn is_far(wall_ms: u64, last_made_ms: u64, interval: Duration) -> bool {
+    u128::from(wall_ms.abs_diff(last_made_ms)) >= interval.as_millis()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_due_an_interval_after_the_last_one_and_when_that_is_of_a_future_that_never_was() {
+        let interval = Duration::from_secs(60);
+        for (wall_ms, last_made_ms, due) in [
+            (100_000, 40_001, false),
+            (100_000, 40_000, true),
+            // The clock was corrected a little.
+            (100_000, 101_000, false),
+            (100_000, 4_102_444_800_000, true),
+        ] {
+            assert_eq!(is_far(wall_ms, last_made_ms, interval), due, "{last_made_ms} at {wall_ms}");
         }
     }
 }
