@@ -42,16 +42,21 @@ impl LogClock {
     /// # Errors
     /// [`ClockJump`], until the wall clock comes back or [`LogClock::confirm`] is called.
     pub(super) fn tick(&mut self, wall_ms: u64, elapsed: Duration) -> Result<u64, ClockJump> {
-        let mut explained_ms = wall_ms;
+        let mut reading = (wall_ms, elapsed);
         if let Some((believed_ms, believed_elapsed)) = self.believed {
-            let passed = elapsed.saturating_sub(believed_elapsed).as_millis();
-            explained_ms = believed_ms.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX));
+            let passed_ms = elapsed.saturating_sub(believed_elapsed).as_millis();
+            let passed_ms = u64::try_from(passed_ms).unwrap_or(u64::MAX);
+            let explained_ms = believed_ms.saturating_add(passed_ms);
             let ahead_ms = wall_ms.saturating_sub(explained_ms);
             if ahead_ms > self.jump_ms_max {
                 return Err(ClockJump { wall_ms, ahead_ms, jump_ms_max: self.jump_ms_max });
             }
+            if explained_ms > wall_ms {
+                // What is left of a millisecond counts the next time: readings may come by the thousand in one.
+                reading = (explained_ms, believed_elapsed.saturating_add(Duration::from_millis(passed_ms)));
+            }
         }
-        self.believed = Some((wall_ms.max(explained_ms), elapsed));
+        self.believed = Some(reading);
         self.floor_ms = self.floor_ms.max(wall_ms);
         Ok(self.floor_ms)
     }
@@ -102,6 +107,17 @@ mod tests {
         assert_eq!(clock.tick(1_006, SECOND * 3), Ok(1_000_000_000));
         assert_eq!(clock.tick(1_000_500_000, SECOND * 500), Ok(1_000_500_000));
         assert!(clock.tick(1_000_600_000, SECOND * 501).is_err());
+    }
+
+    #[test]
+    fn a_clock_that_went_back_may_come_back_however_often_it_is_read() {
+        let mut clock = LogClock::new(0, 60_000);
+        clock.tick(1_000_000_000, SECOND).expect("believed");
+        for tenth_ms in 0..2_000_000_u64 {
+            let elapsed = SECOND + Duration::from_micros(tenth_ms * 100);
+            assert_eq!(clock.tick(5 + tenth_ms / 10, elapsed), Ok(1_000_000_000));
+        }
+        assert_eq!(clock.tick(1_000_200_000, SECOND * 201), Ok(1_000_200_000));
     }
 
     #[test]
