@@ -22,7 +22,7 @@ use crate::progress::Meter;
 /// What the name of a staging directory begins with, after a dot and the target's name.
 const STAGING_INFIX: &str = ".staging-";
 
-/// How often the removal of a staging directory is tried.
+/// How often a staging directory is removed: a thread may make it anew.
 const REMOVALS_MAX: u32 = 10;
 
 /// A directory under construction.
@@ -74,17 +74,28 @@ impl Staging {
         StagedDirectory::new(self.root.clone(), self.root.join(base.as_str()))
     }
 
-    /// Removes what was built. Threads that still write into it find it gone, and may make this take more than one try.
+    /// Removes what was built. Under another name first, because threads may still be at work in it: what they create from
+    /// then on has no place, and so cannot come in between.
     pub(super) fn discard(&self) {
         for _ in 0..REMOVALS_MAX {
-            match self.vfs.remove_dir_all(&self.root) {
-                Ok(()) => return,
+            let unfindable = self.renamed();
+            let removed = match self.vfs.rename(&self.root, &unfindable) {
+                Ok(()) => self.vfs.remove_dir_all(&unfindable),
                 Err(error) if error.is_not_found() => return,
-                Err(error) => {
-                    tracing::debug!(path = %self.root.display(), %error, "removing a staging directory again")
-                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = removed {
+                tracing::warn!(path = %self.root.display(), %error, "a staging directory could not be removed; it may be deleted");
+                return;
             }
         }
+    }
+
+    /// Another name for the staging directory, by which it is known as one, too.
+    fn renamed(&self) -> PathBuf {
+        let name = self.root.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        let stem = name.rfind(STAGING_INFIX).map_or("", |at| &name[..at]);
+        self.root.with_file_name(format!("{stem}{STAGING_INFIX}{}", uuid::Uuid::new_v4().simple()))
     }
 
     /// Makes everything durable and renames the directory to its target. `cancelled` is asked just before the rename.
@@ -104,11 +115,8 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        if !self.published.load(Ordering::SeqCst)
-            && let Err(error) = self.vfs.remove_dir_all(&self.root)
-            && !error.is_not_found()
-        {
-            tracing::warn!(path = %self.root.display(), %error, "a staging directory could not be removed; it may be deleted");
+        if !self.published.load(Ordering::SeqCst) {
+            self.discard();
         }
     }
 }
