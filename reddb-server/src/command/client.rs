@@ -261,8 +261,8 @@ fn kill(session: &Session, args: &[Bytes]) -> SessionResult {
                 continue;
             }
             own = true;
-        } else {
-            client.kill();
+        } else if !client.kill() {
+            continue;
         }
         killed += 1;
     }

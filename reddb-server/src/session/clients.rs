@@ -62,6 +62,7 @@ pub(crate) struct Client {
     pub no_evict: AtomicBool,
     /// Milliseconds from `since` to its last command.
     active_ms: AtomicU64,
+    killed: AtomicBool,
     task: OnceLock<AbortHandle>,
 }
 
@@ -86,11 +87,12 @@ impl Client {
         let _ = self.task.set(task);
     }
 
-    /// Ends the connection without a word.
-    pub(crate) fn kill(&self) {
+    /// Ends the connection without a word. Says whether it is the first to: one that was ended stays listed until its task is gone.
+    pub(crate) fn kill(&self) -> bool {
         if let Some(task) = self.task.get() {
             task.abort();
         }
+        !self.killed.swap(true, Relaxed)
     }
 
     /// Its line in `CLIENT LIST`.
@@ -177,7 +179,7 @@ impl Clients {
                 client = most.id, peer = %most.peer, unsent_bytes, unsent_bytes_max,
                 "disconnected: of all clients, which leave too many answers untaken, it leaves most"
             );
-            most.kill();
+            let _ = most.kill();
         }
     }
 
@@ -218,6 +220,7 @@ impl Clients {
             busy: AtomicBool::new(false),
             no_evict: AtomicBool::new(false),
             active_ms: AtomicU64::new(0),
+            killed: AtomicBool::new(false),
             task: OnceLock::new(),
         });
         all.insert(client.id, Arc::clone(&client));

@@ -132,7 +132,9 @@ impl Port {
                 return;
             }
             let late = Instant::now() >= deadline;
-            clients.iter().filter(|client| late || !client.busy.load(Relaxed)).for_each(|client| client.kill());
+            for client in clients.iter().filter(|client| late || !client.busy.load(Relaxed)) {
+                let _ = client.kill();
+            }
             if late {
                 return;
             }
@@ -150,7 +152,9 @@ impl Drop for Port {
     fn drop(&mut self) {
         if !self.tasks.is_empty() {
             self.stop();
-            self.shared.clients.list().iter().for_each(|client| client.kill());
+            for client in self.shared.clients.list() {
+                let _ = client.kill();
+            }
         }
     }
 }
@@ -238,7 +242,9 @@ async fn tick(shared: Arc<Shared>) {
         if let Some(timeout) = shared.settings.idle_timeout() {
             let clients = shared.clients.list();
             let idle = clients.iter().filter(|client| !client.busy.load(Relaxed) && client.idle() > timeout);
-            idle.for_each(|client| client.kill());
+            for client in idle {
+                let _ = client.kill();
+            }
         }
     }
 }
