@@ -38,12 +38,10 @@ impl Connection {
             return Ok(());
         }
         self.settle().await?;
-        if watcher.as_ref().is_some_and(|watcher| watcher.is_touched()) {
-            self.answer(Reply::NullArray);
-            return Ok(());
-        }
         let before = self.session.checkpoint();
-        let steps = self.transaction_steps(queue).await;
+        // A touched watch stays touched. The committer says so when what touched it is durable.
+        let touched = watcher.as_ref().is_some_and(|watcher| watcher.is_touched());
+        let steps = if touched { Vec::new() } else { self.transaction_steps(queue).await };
         self.warm(&steps);
         let outcome = self.session.shared.db.submit(Job { steps: vec![Step::Transaction { steps, watcher }] }).await;
         let Ok(outcome) = outcome else { return Err(self.shut_down().await) };
