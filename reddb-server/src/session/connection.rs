@@ -5,7 +5,8 @@
 //! * a write, and whatever follows one: a step of the [`Job`] that is being gathered;
 //! * a session command: carried out here, after the job where it must not run ahead of it.
 //!
-//! The job is submitted when the batch ends, or when something has to wait for it ([`Connection::settle`]).
+//! The job is submitted when the batch ends, or when something has to wait for it ([`Connection::settle`]). A batch ends where
+//! the socket is empty, so that a pipeline's writes share syncs however many reads it takes, or where it is large.
 
 mod exec;
 
@@ -114,6 +115,7 @@ impl Connection {
     async fn carry_out(&mut self) -> Result<(), Hangup> {
         while !self.closing {
             match self.wire.decoder.next_command(self.session.trust()) {
+                Ok(None) if self.expects_more() && self.wire.receive_ready() > 0 => {}
                 Ok(None) => break,
                 Ok(Some(args)) => {
                     self.batch_commands += 1;
@@ -137,6 +139,12 @@ impl Connection {
         }
         self.settle().await?;
         self.wire.send().await
+    }
+
+    /// Whether writes wait to be submitted, and their client looks like one that sends more behind them without waiting: what is
+    /// in the socket already shares their sync.
+    fn expects_more(&self) -> bool {
+        !self.job.steps.is_empty() && (self.batch_commands > 1 || self.wire.decoder.buffered_bytes() > 0)
     }
 
     async fn command(&mut self, args: Vec<Bytes>) -> Result<(), Hangup> {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -197,6 +198,28 @@ async fn a_pipelines_writes_share_syncs() {
     client.send(&words.iter().map(Vec::as_slice).collect::<Vec<_>>()).await;
     client.expect(&"+OK\r\n".repeat(500)).await;
     assert!(syncs(&server) - before < 50, "{} syncs for 500 pipelined writes", syncs(&server) - before);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipelines_writes_share_a_sync_however_many_reads_they_take() {
+    const WRITES: usize = 400;
+    let server = Server::start(|_| {}).await;
+    let (mut operator, mut client) = (server.connect().await, server.connect().await);
+    let syncs = |server: &Server| server.db.as_ref().expect("open").status().syncs;
+    // All of it fits, so that it is under way before the first of it is carried out.
+    SockRef::from(&client.stream).set_send_buffer_size(4 * 1024 * 1024).expect("a buffer");
+    operator.call(&["CLIENT", "PAUSE", "60000", "WRITE"], "+OK\r\n").await;
+    let value = "v".repeat(500);
+    let commands: Vec<Vec<String>> =
+        (0..WRITES).map(|n| vec!["SET".to_owned(), format!("k{n}"), value.clone()]).collect();
+    let words: Vec<Vec<&str>> = commands.iter().map(|words| words.iter().map(String::as_str).collect()).collect();
+    client.send(&words.iter().map(Vec::as_slice).collect::<Vec<_>>()).await;
+    let before = syncs(&server);
+    operator.call(&["CLIENT", "UNPAUSE"], "+OK\r\n").await;
+    client.expect(&"+OK\r\n".repeat(WRITES)).await;
+    // More than three reads' worth. The second sync is for a network that takes its time.
+    assert!(syncs(&server) - before <= 2, "{} syncs for {WRITES} pipelined writes", syncs(&server) - before);
     server.stop().await;
 }
 

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, Read as _};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,6 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -82,9 +83,27 @@ impl Wire {
             })
         })
         .await?;
+        self.count_received(received);
+        Ok(received)
+    }
+
+    /// Gives the decoder what the socket holds at this moment, up to one read's worth; 0 where that is nothing. Asks the system
+    /// itself: the runtime learns of bytes that came since its last look only when it looks again. An error, or the stream's end,
+    /// is left for [`Wire::receive`], which comes to it when what was received is carried out.
+    pub(super) fn receive_ready(&mut self) -> usize {
+        let socket = SockRef::from(&self.stream);
+        let received = SCRATCH.with_borrow_mut(|scratch| {
+            let received = (&*socket).read(scratch).unwrap_or(0);
+            self.decoder.push(&scratch[..received]);
+            received
+        });
+        self.count_received(received);
+        received
+    }
+
+    fn count_received(&self, received: usize) {
         self.shared.stats.reads.fetch_add(1, Relaxed);
         self.shared.stats.input_bytes.fetch_add(u64::try_from(received).unwrap_or(0), Relaxed);
-        Ok(received)
     }
 
     /// Encodes an answer; [`Wire::send`] sends it.
