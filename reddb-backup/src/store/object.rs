@@ -50,10 +50,10 @@ pub struct Top {
 #[derive(Clone, Debug)]
 pub struct Store {
     pub(super) inner: Arc<dyn ObjectStore>,
-    prefix: String,
-    label: String,
+    pub(super) prefix: String,
+    pub(super) label: String,
     pub(super) local: Option<LocalRoot>,
-    hint: Option<Hint>,
+    pub(super) hint: Option<Hint>,
     pub(super) retry: RetryPolicy,
     pub(super) counters: Arc<Counters>,
 }

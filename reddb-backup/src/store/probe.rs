@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::error::{Operation, StoreError};
 use super::object::{RawError, Store};
+use super::retry::RetryPolicy;
 
 /// The folder that probes write into. Nothing else lives there; what a crash left in it means nothing.
 pub const PROBE_PREFIX: &str = "probe";
@@ -37,6 +38,10 @@ impl Store {
     pub async fn probe(&self) -> Result<(), ProbeError> {
         let key = format!("{PROBE_PREFIX}/{}", Uuid::new_v4().hyphenated());
         let result = self.probe_with(&key).await;
+        if let Err(ProbeError::Store(StoreError::Unavailable { .. })) = result {
+            // It would not answer this either; what may be there means nothing.
+            return result;
+        }
         let cleaned = self.delete_key(&key).await;
         result?;
         cleaned?;
@@ -68,6 +73,8 @@ impl Store {
     }
 
     async fn create_probe(&self, key: &str, mine: &Bytes) -> Result<(), ProbeError> {
+        // One question an attempt: the attempts themselves are repeated.
+        let once = Self { retry: RetryPolicy::once(), ..self.clone() };
         let mut failed = 0;
         loop {
             let error = match self.put_create_raw(key, mine.clone()).await {
@@ -76,7 +83,7 @@ impl Store {
                 Err(RawError::Answer(error)) => error,
             };
             // The name is random: whatever is there is ours, whatever the answer said.
-            if self.get_key(key, 64).await.is_ok() {
+            if once.get_key(key, 64).await.is_ok() {
                 break;
             }
             failed += 1;
