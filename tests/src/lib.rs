@@ -11,6 +11,7 @@ pub mod admin;
 pub mod cli;
 pub mod debian;
 pub mod digest;
+pub mod door;
 pub mod gcs;
 pub mod load;
 pub mod node;

@@ -1,11 +1,15 @@
 //! The archive under bad luck: gone and back, somebody else's, ahead of the log, damaged anywhere.
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use reddb_tests::cli::{binary, reddb};
+use reddb_tests::cli::{Outcome, binary, reddb, run};
 use reddb_tests::digest::{digest, receipt};
+use reddb_tests::door::Door;
+use reddb_tests::gcs::account::Account;
+use reddb_tests::gcs::http::Server;
 use reddb_tests::scene::wait_until_archived;
 use reddb_tests::{Client, Node, Scene, Value, wait};
 
@@ -133,6 +137,108 @@ fn a_server_starts_without_its_archive_and_keeps_the_log() {
     wait_until_archived(&node);
     assert_eq!(node.stop().code(), Some(0));
     let _ = scene.verify().expect_code(0);
+}
+
+/// A store that is away until its door is opened.
+struct Away {
+    scene: Scene,
+    door: Door,
+    store: SocketAddr,
+    account: PathBuf,
+}
+
+impl Away {
+    fn new() -> Self {
+        let scene = Scene::below("gs://bucket");
+        let (account, path) = (Account::new(), scene.path("account.json"));
+        std::fs::write(&path, account.file().to_string()).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(Server::new("bucket", account).serve(|address| tell.send(address).unwrap()))
+        });
+        Self { scene, door: Door::shut(), store: told.recv().unwrap(), account: path }
+    }
+
+    fn environment(&self, endpoint: SocketAddr) -> [(&'static str, String); 3] {
+        [
+            ("REDDB_ARCHIVE_ENDPOINT", format!("http://{endpoint}")),
+            ("REDDB_ARCHIVE_ALLOW_HTTP", "true".to_owned()),
+            ("GOOGLE_SERVICE_ACCOUNT", self.account.display().to_string()),
+        ]
+    }
+
+    fn start(&self, name: &str, endpoint: SocketAddr) -> Node {
+        let options = self.environment(endpoint).into_iter();
+        let options = options.fold(self.scene.options(), |options, (name, value)| options.environment(name, &value));
+        Node::start(&self.scene.path(name), &options)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Outcome {
+        let mut command = Command::new(binary());
+        run(command.args(arguments).args(["--archive", self.scene.archive()]).envs(self.environment(self.store)))
+    }
+}
+
+#[test]
+fn a_new_directory_starts_without_its_archive_and_every_record_of_it_can_be_restored_when_the_archive_is_back() {
+    let away = Away::new();
+    let node = away.start("node", away.door.address());
+    let mut client = node.client();
+    write_some(&mut client, "first", 10);
+    let first = digest(&mut client);
+    let status = node.get("/admin/status").unwrap().json();
+    assert_eq!(status["archive"]["online"], false, "{status}");
+    assert!(status["archive"]["last_error"].is_string(), "it does not say why: {status}");
+    assert_eq!(reddb(&["check", "--admin", &node.admin_url()]).code, 1, "a warning");
+    // The next start finds a directory that has begun and is in no archive.
+    node.kill9();
+    let node = away.start("node", away.door.address());
+    let mut client = node.client();
+    assert_eq!(digest(&mut client), first);
+    client.expect(&["DEL", "first:3"]);
+    write_some(&mut client, "second", 10);
+    let last = digest(&mut client);
+
+    away.door.open(away.store);
+    wait_until_archived(&node);
+    wait::until("the first snapshot", || {
+        node.get("/admin/status").unwrap().json()["archive"]["snapshot_lsn"].as_u64().filter(|lsn| *lsn == 1)
+    });
+    assert_eq!(node.stop().code(), Some(0));
+    let _ = away.run(&["verify"]).expect_code(0);
+    for (name, wanted) in [("then", first), ("now", last)] {
+        let (into, lsn) = (away.scene.path(name), wanted.lsn.to_string());
+        let arguments = ["restore", "--into", into.to_str().unwrap(), "--to-lsn", &lsn, "--json"];
+        let report = away.run(&arguments).expect_code(0).json();
+        assert_eq!(report["digest"].as_str(), Some(wanted.sha256.as_str()), "{report}");
+    }
+}
+
+#[test]
+fn a_new_directory_whose_archive_turns_out_to_be_anothers_takes_no_more_writes_and_changes_nothing_there() {
+    let away = Away::new();
+    let late = away.start("late", away.door.address());
+    let mut client = late.client();
+    write_some(&mut client, "late", 10);
+    let owner = away.start("owner", away.store);
+    write_some(&mut owner.client(), "owner", 10);
+    wait_until_archived(&owner);
+
+    away.door.open(away.store);
+    let refusal = wait::until("writes are refused", || {
+        let answer = client.call(&["SET", "more", "1"]).unwrap();
+        answer.is_error().then(|| format!("{answer:?}"))
+    });
+    assert!(refusal.contains("cluster"), "the refusal names no reason: {refusal}");
+    assert_eq!(client.expect(&["GET", "late:0"]), Value::bulk("value"), "what was acknowledged is there");
+    let wanted = digest(&mut owner.client());
+    wait_until_archived(&owner);
+    assert_eq!(owner.stop().code(), Some(0));
+    let _ = away.run(&["verify"]).expect_code(0);
+    let into = away.scene.path("into");
+    let report = away.run(&["restore", "--into", into.to_str().unwrap(), "--json"]).expect_code(0).json();
+    assert_eq!(report["digest"].as_str(), Some(wanted.sha256.as_str()), "{report}");
 }
 
 #[test]

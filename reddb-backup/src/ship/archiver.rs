@@ -176,7 +176,9 @@ impl Archiver {
                     let point = self.point(name);
                     self.wait(Waiting::Point { point, reply });
                 }
-                Message::Snapshot { reason, progress, reply } => self.begin_snapshot(reason, progress, reply),
+                Message::Snapshot { source, reason, progress, reply } => {
+                    self.begin_snapshot(source, reason, progress, reply);
+                }
             }
         }
         None

@@ -96,7 +96,8 @@ pub(super) async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Databa
     let started = blocking(move || {
         let start = Start { claimed: &claimed, fork: fork.as_ref(), begun, clock_offset_ms, wall_ms };
         let wal = start_log(&config_for_disk, &mut directory, &recovered, &start)?;
-        if matches!(claimed.claim, ClaimState::Owned(_)) {
+        // A new directory is nobody's copy, whenever it comes to claim.
+        if begun == Begun::No || matches!(claimed.claim, ClaimState::Owned(_)) {
             directory.lock.leave_place(&own_place)?;
         }
         Ok(Started { directory, recovered, claimed, wal })
@@ -105,7 +106,7 @@ pub(super) async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Databa
     let new = begun != Begun::Yes && started.claimed.lacks_snapshot();
     let database = run(config, clock, gate, started, place)?;
     if new {
-        // Nothing before the first snapshot can be restored: a new database makes it before anybody can write.
+        // Without a snapshot nothing can be restored: a database whose archive is new makes it before anybody can write.
         database.inner.archive.first_snapshot().await;
     }
     Ok(database)
@@ -218,7 +219,7 @@ fn run(
     // A promise about time outlives the process that gave it, whatever the wall clock does in between.
     let complete_until_ms = match &claimed.claim {
         ClaimState::Owned(claim) => claim.complete_until_ms,
-        ClaimState::Pending(_) => 0,
+        ClaimState::Pending { .. } => 0,
     };
     let parts = CoreParts {
         wal,

@@ -1,8 +1,7 @@
 //! Claiming the archive: at the start where the store can be reached, later where it cannot.
 //!
-//! A directory that has begun its timeline may start while the store is away: it goes on in its last epoch, ships nothing,
-//! and claims as soon as the store is back. One that has not (new, or restored) may not, since its timeline's first record
-//! needs the archive's word.
+//! A directory may start while the store is away: it goes on in its last epoch, ships nothing, and claims as soon as the store is
+//! back. A restored one may not before it has begun its timeline, since that one's number needs the archive's word.
 
 use reddb_backup::claim::EpochsError;
 use reddb_backup::claim::{
@@ -79,8 +78,13 @@ impl Claimed {
 pub(in crate::database) enum ClaimState {
     /// It does.
     Owned(Box<Claim>),
-    /// The store is away; this is what to claim with.
-    Pending(Box<Claimant>),
+    /// The store is away.
+    Pending {
+        /// What to claim with.
+        claimant: Box<Claimant>,
+        /// What the store answered.
+        reason: String,
+    },
 }
 
 /// The settings of the store, out of the configuration.
@@ -138,9 +142,9 @@ pub(in crate::database) async fn claim_at_start(
     let owned = claim_now(&store, &claiming, &mut claimant, past).await;
     let (epoch, state) = match owned {
         Ok(claim) => (claim.epoch, ClaimState::Owned(Box::new(claim))),
-        Err(Failure { retry: true, message, .. }) if claiming.begun == Begun::Yes => {
+        Err(Failure { retry: true, message, .. }) if claiming.begun != Begun::NeedsNumber => {
             tracing::warn!(%message, "the archive cannot be reached; starting without it, the log is kept");
-            (claiming.epoch, ClaimState::Pending(Box::new(claimant.clone())))
+            (claiming.epoch, ClaimState::Pending { claimant: Box::new(claimant.clone()), reason: message })
         }
         Err(failure) => return Err(OpenFault::Archive { message: failure.message, exit: failure.exit }),
     };

@@ -27,7 +27,7 @@ use crate::clock::Clock;
 use crate::commit::Committer;
 use crate::commit::gate::{Condition, WriteGate};
 use crate::config::Config;
-use crate::database::bridge::{Checkpoints, Log, Past};
+use crate::database::bridge::{Checkpoints, Log, Origin, Past};
 use crate::database::error::OpenFault;
 use crate::engine::EngineError;
 use crate::exit::Exit;
@@ -124,6 +124,12 @@ struct Keeper {
     stopped: watch::Receiver<bool>,
 }
 
+/// A running archiver, and what its archive's first snapshot is made of, where that is yet to be made.
+struct Begun {
+    handle: ArchiverHandle,
+    origin: Option<Arc<Origin>>,
+}
+
 /// What [`Archive::start`] connects.
 pub(in crate::database) struct ArchiveParts {
     pub(in crate::database) claimed: Claimed,
@@ -175,10 +181,13 @@ impl Archive {
         let task = match claimed.claim {
             ClaimState::Owned(claim) => {
                 // Running before anybody can ask for it.
-                let handle = keeper.start_archiver(&claim);
-                tokio::spawn(keeper.keep(handle, *claim))
+                let begun = keeper.start_archiver(&claim);
+                tokio::spawn(keeper.keep(begun, *claim))
             }
-            ClaimState::Pending(claimant) => tokio::spawn(keeper.claim_then_keep(claimant)),
+            ClaimState::Pending { claimant, reason } => {
+                *shared.waiting_for.lock() = Some(reason);
+                tokio::spawn(keeper.claim_then_keep(claimant))
+            }
         };
         Ok(Self { shared, stop, keeper: Mutex::new(Some(task)) })
     }
@@ -192,7 +201,7 @@ impl Archive {
 
     pub(in crate::database) async fn backup(&self, reason: &str) -> Result<BackupSummary, CommandError> {
         let handle = self.shared.handle()?;
-        self.shared.snapshot(&handle, reason).await.map_err(|error| {
+        self.shared.snapshot(&handle, None, reason).await.map_err(|error| {
             let prefix = match &error {
                 HandleError::Snapshot(SnapshotError::Busy(_)) => "INPROG",
                 HandleError::Snapshot(SnapshotError::Damaged { .. }) => "CORRUPT",
@@ -298,12 +307,21 @@ impl Shared {
         })
     }
 
-    async fn snapshot(&self, handle: &ArchiverHandle, reason: &str) -> Result<BackupSummary, HandleError> {
+    async fn snapshot(
+        &self,
+        handle: &ArchiverHandle,
+        origin: Option<Arc<Origin>>,
+        reason: &str,
+    ) -> Result<BackupSummary, HandleError> {
         let started = Instant::now();
         let progress = Arc::new(Mutex::new(SnapshotProgress::default()));
         let seen = Arc::clone(&progress);
         let reason = Text::new(reason).or_else(|_| Text::new("requested")).expect("a short plain text");
-        let made = handle.snapshot(reason, Arc::new(move |now| *seen.lock() = now)).await;
+        let progress_fn = Arc::new(move |now| *seen.lock() = now);
+        let made = match origin {
+            Some(origin) => handle.snapshot_from(origin, reason, progress_fn).await,
+            None => handle.snapshot(reason, progress_fn).await,
+        };
         let mut snapshots = self.snapshots.lock();
         match made {
             Ok(manifest) => {
@@ -336,7 +354,12 @@ fn summary(manifest: &SnapshotManifest, sent_bytes: u64, duration: Duration) -> 
 }
 
 impl Keeper {
-    fn start_archiver(&self, claim: &Claim) -> ArchiverHandle {
+    fn start_archiver(&self, claim: &Claim) -> Begun {
+        // Before the archiver ships it and the log forgets it.
+        let origin = match claim.newest_snapshot {
+            Some(_) => None,
+            None => self.origin(),
+        };
         let parts = ArchiverParts {
             store: self.store.clone(),
             claim: claim.clone(),
@@ -349,7 +372,19 @@ impl Keeper {
         let (handle, _task) = Archiver::start(parts);
         *self.shared.running.write() = Some(handle.clone());
         *self.shared.waiting_for.lock() = None;
-        handle
+        Begun { handle, origin }
+    }
+
+    /// Where the archive's first snapshot begins: the log's first record, so that whatever follows can be restored, also what was
+    /// written before the archive could be reached. `None` where the log has forgotten it, or never had it.
+    fn origin(&self) -> Option<Arc<Origin>> {
+        match self.log.origin() {
+            Ok(origin) => origin.map(Arc::new),
+            Err(error) => {
+                tracing::warn!(%error, "the log's first record cannot be read; the first snapshot is of the present state");
+                None
+            }
+        }
     }
 
     async fn claim_then_keep(mut self, claimant: Box<Claimant>) {
@@ -366,8 +401,8 @@ impl Keeper {
                 Ok(claim) => match self.begin_epoch(claim.epoch).await {
                     Ok(()) => {
                         tracing::info!(epoch = %claim.epoch, "the archive is back and claimed");
-                        let handle = self.start_archiver(&claim);
-                        return self.keep(handle, claim).await;
+                        let begun = self.start_archiver(&claim);
+                        return self.keep(begun, claim).await;
                     }
                     Err(message) => message,
                 },
@@ -400,7 +435,7 @@ impl Keeper {
         }
     }
 
-    async fn keep(mut self, handle: ArchiverHandle, claim: Claim) {
+    async fn keep(mut self, Begun { handle, origin }: Begun, claim: Claim) {
         let mut last_made_ms = match claim.newest_snapshot {
             Some(newest) => self.remember(newest).await,
             None => None,
@@ -432,10 +467,13 @@ impl Keeper {
             }
             was_online = online;
             if Instant::now() >= try_at && self.is_due(last_made_ms, online) {
-                let reason = if last_made_ms.is_none() { "first" } else { "scheduled" };
+                let (origin, reason) = match last_made_ms {
+                    None => (origin.clone(), "first"),
+                    Some(_) => (None, "scheduled"),
+                };
                 let mut stopped = self.stopped.clone();
                 let made = tokio::select! {
-                    made = self.shared.snapshot(&handle, reason) => made,
+                    made = self.shared.snapshot(&handle, origin, reason) => made,
                     // The archiver gives a running snapshot up when it is shut down.
                     _ = stopped.wait_for(|stopped| *stopped) => return,
                 };
