@@ -18,6 +18,8 @@
 //! Values too large to be kept have an entry that says so, because removing an entry would not void a place. Long keys are
 //! never looked up here.
 
+use std::borrow::Borrow;
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -32,20 +34,76 @@ use super::EngineWrite;
 const KEY_BYTES_MAX: usize = 1024;
 /// Larger values are not cached.
 const VALUE_BYTES_MAX: usize = 64 * 1024;
+/// Keys up to this length lie in their entry.
+const KEY_BYTES_INLINE: usize = 38;
 /// What an entry takes beside its key and value: its slot, the allocations' headers, the map.
 const ENTRY_OVERHEAD_BYTES: u64 = 160;
+/// Values up to this length are copied when they are read: that costs less than to look up the count of their sharers, which is
+/// elsewhere in memory.
+const VALUE_BYTES_COPIED: usize = 256;
 /// The smallest capacity of one shard.
 const SHARD_BYTES_MIN: u64 = 256 * 1024;
 const SHARDS_MAX: u64 = 64;
 const STAMPS_MIN: u64 = 1024;
 const STAMPS_MAX: u64 = 64 * 1024;
 
+/// A key. A short one lies in the entry itself: comparing it touches no other memory.
+#[derive(Clone, Debug)]
+enum HotKey {
+    Short { len: u8, bytes: [u8; KEY_BYTES_INLINE] },
+    Long(Box<[u8]>),
+}
+
+impl From<&[u8]> for HotKey {
+    fn from(key: &[u8]) -> Self {
+        let mut bytes = [0; KEY_BYTES_INLINE];
+        match (bytes.get_mut(..key.len()), u8::try_from(key.len())) {
+            (Some(place), Ok(len)) => {
+                place.copy_from_slice(key);
+                Self::Short { len, bytes }
+            }
+            _ => Self::Long(key.into()),
+        }
+    }
+}
+
+impl Borrow<[u8]> for HotKey {
+    fn borrow(&self) -> &[u8] {
+        match self {
+            Self::Short { len, bytes } => &bytes[..usize::from(*len)],
+            Self::Long(bytes) => bytes,
+        }
+    }
+}
+
+/// As its bytes, which it is looked up by.
+impl Hash for HotKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Borrow::<[u8]>::borrow(self).hash(state);
+    }
+}
+
+impl PartialEq for HotKey {
+    fn eq(&self, other: &Self) -> bool {
+        Borrow::<[u8]>::borrow(self) == Borrow::<[u8]>::borrow(other)
+    }
+}
+
+impl Eq for HotKey {}
+
 #[derive(Clone, Debug)]
 enum Cached {
-    Value(Bytes),
+    Small(Box<[u8]>),
+    Large(Bytes),
     Absent,
     /// The value is in the tree only.
     TooLarge,
+}
+
+impl From<&Bytes> for Cached {
+    fn from(value: &Bytes) -> Self {
+        if value.len() <= VALUE_BYTES_COPIED { Self::Small(value[..].into()) } else { Self::Large(value.clone()) }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -58,21 +116,22 @@ struct Entry {
 #[derive(Clone, Debug)]
 struct Weigh;
 
-impl Weighter<Bytes, Entry> for Weigh {
-    fn weight(&self, key: &Bytes, entry: &Entry) -> u64 {
+impl Weighter<HotKey, Entry> for Weigh {
+    fn weight(&self, key: &HotKey, entry: &Entry) -> u64 {
         let value = match &entry.cached {
-            Cached::Value(value) => value.len(),
+            Cached::Small(value) => value.len(),
+            Cached::Large(value) => value.len(),
             Cached::Absent | Cached::TooLarge => 0,
         };
-        bytes_u64(key.len()) + bytes_u64(value) + ENTRY_OVERHEAD_BYTES
+        bytes_u64(Borrow::<[u8]>::borrow(key).len()) + bytes_u64(value) + ENTRY_OVERHEAD_BYTES
     }
 }
 
-type Place<'a> = PlaceholderGuard<'a, Bytes, Entry, Weigh, DefaultHashBuilder, DefaultLifecycle<Bytes, Entry>>;
+type Place<'a> = PlaceholderGuard<'a, HotKey, Entry, Weigh, DefaultHashBuilder, DefaultLifecycle<HotKey, Entry>>;
 
 /// The cache.
 pub(super) struct HotCache {
-    cache: Cache<Bytes, Entry, Weigh>,
+    cache: Cache<HotKey, Entry, Weigh>,
     hasher: DefaultHashBuilder,
     /// The last LSN that writes (or is about to write) a key of each hash.
     stamps: Box<[AtomicU64]>,
@@ -123,8 +182,12 @@ impl HotCache {
     pub(super) fn find(&self, key: &[u8], at: Lsn) -> Option<Option<Bytes>> {
         let found = if Self::takes(key) { self.cache.get(key) } else { None };
         let value = match found {
-            Some(Entry { since, cached: Cached::Value(value) }) if since <= at => Some(Some(value)),
-            Some(Entry { since, cached: Cached::Absent }) if since <= at => Some(None),
+            Some(Entry { since, cached }) if since <= at => match cached {
+                Cached::Small(value) => Some(Some(Bytes::from(value))),
+                Cached::Large(value) => Some(Some(value)),
+                Cached::Absent => Some(None),
+                Cached::TooLarge => None,
+            },
             _ => None,
         };
         let counter = if value.is_some() { &self.hits } else { &self.misses };
@@ -139,9 +202,7 @@ impl HotCache {
         }
         // Counted before the place is taken, so that a writer that counts none has stamped before the stamp is read.
         self.fills.fetch_add(1, Ordering::SeqCst);
-        if let GuardResult::Guard(place) =
-            self.cache.get_value_or_guard(&Bytes::copy_from_slice(key), Some(Duration::ZERO))
-        {
+        if let GuardResult::Guard(place) = self.cache.get_value_or_guard(&HotKey::from(key), Some(Duration::ZERO)) {
             let since = Lsn::new(self.stamp(key).load(Ordering::SeqCst));
             if since <= at {
                 self.fill_place(place, since, value);
@@ -152,7 +213,7 @@ impl HotCache {
 
     fn fill_place(&self, place: Place<'_>, since: Lsn, value: &Bytes) {
         // Refused where a writer has put a newer value: then that one stays.
-        drop(place.insert(Entry { since, cached: Cached::Value(value.clone()) }));
+        drop(place.insert(Entry { since, cached: Cached::from(value) }));
     }
 
     /// A writer's first step: before the tree is written.
@@ -172,14 +233,12 @@ impl HotCache {
     /// A writer's third step: after the tree is written, before its LSN can be read.
     pub(super) fn publish(&self, lsn: Lsn, write: &EngineWrite) {
         let (key, cached) = match write {
-            EngineWrite::Put { key, value } if value.len() <= self.value_bytes_max => {
-                (key, Cached::Value(value.clone()))
-            }
+            EngineWrite::Put { key, value } if value.len() <= self.value_bytes_max => (key, Cached::from(value)),
             EngineWrite::Put { key, .. } => (key, Cached::TooLarge),
             EngineWrite::Delete { key } => (key, Cached::Absent),
         };
         if key.len() <= KEY_BYTES_MAX {
-            self.cache.insert(key.clone(), Entry { since: lsn, cached });
+            self.cache.insert(HotKey::from(&key[..]), Entry { since: lsn, cached });
         }
     }
 
@@ -258,6 +317,20 @@ mod tests {
     }
 
     #[test]
+    fn keys_and_values_of_every_length_are_kept_apart() {
+        let hot = HotCache::new(1 << 20, Lsn::ZERO);
+        let lengths = || (0..2 * KEY_BYTES_INLINE).chain([KEY_BYTES_MAX]);
+        for (length, at) in lengths().zip(1..) {
+            fill(&hot, &vec![0; length], lsn(at), &"v".repeat(VALUE_BYTES_COPIED - KEY_BYTES_INLINE + length));
+        }
+        for length in lengths() {
+            let wanted = Bytes::from("v".repeat(VALUE_BYTES_COPIED - KEY_BYTES_INLINE + length));
+            assert_eq!(hot.find(&vec![0; length], lsn(1000)), Some(Some(wanted)), "{length}");
+        }
+        assert_eq!(hot.find(&[0; KEY_BYTES_MAX + 1], lsn(1000)), None);
+    }
+
+    #[test]
     fn a_reader_fills_what_it_found() {
         let hot = HotCache::new(1 << 20, Lsn::ZERO);
         assert_eq!(hot.find(b"a", lsn(3)), None);
@@ -289,7 +362,7 @@ mod tests {
     fn a_write_voids_a_place_that_a_reader_has_taken() {
         for (large, expected) in [(false, value("new")), (true, None)] {
             let hot = HotCache::new(1 << 20, Lsn::ZERO);
-            let GuardResult::Guard(place) = hot.cache.get_value_or_guard(&Bytes::from_static(b"k"), None) else {
+            let GuardResult::Guard(place) = hot.cache.get_value_or_guard(&HotKey::from(&b"k"[..]), None) else {
                 panic!("nothing is there");
             };
             let new = if large { Bytes::from(vec![0; VALUE_BYTES_MAX + 1]) } else { Bytes::from_static(b"new") };
@@ -305,8 +378,8 @@ mod tests {
         for capacity in [0, 300 << 10, 1 << 20, 5 << 20, 64 << 20, 1 << 30] {
             let hot = HotCache::new(capacity, Lsn::ZERO);
             let heaviest = Weigh.weight(
-                &Bytes::from(vec![0; KEY_BYTES_MAX]),
-                &Entry { since: Lsn::ZERO, cached: Cached::Value(vec![0; hot.value_bytes_max].into()) },
+                &HotKey::from(&[0; KEY_BYTES_MAX][..]),
+                &Entry { since: Lsn::ZERO, cached: Cached::from(&Bytes::from(vec![0; hot.value_bytes_max])) },
             );
             assert!(heaviest <= hot.cache.shard_capacity() / 2, "{capacity}: {heaviest}");
         }
@@ -323,7 +396,7 @@ mod tests {
     #[test]
     fn a_second_reader_of_a_key_neither_waits_for_the_first_nor_fills() {
         let hot = HotCache::new(1 << 20, Lsn::ZERO);
-        let place = hot.cache.get_value_or_guard(&Bytes::from_static(b"k"), None);
+        let place = hot.cache.get_value_or_guard(&HotKey::from(&b"k"[..]), None);
         fill(&hot, b"k", lsn(3), "x");
         assert_eq!(hot.find(b"k", lsn(3)), None);
         drop(place);
