@@ -49,6 +49,13 @@ pub struct Database {
     inner: Arc<Inner>,
 }
 
+/// The state of one moment. See [`Database::view`].
+pub(crate) struct View {
+    state: SnapshotState,
+    /// That moment on the expiry clock, in Unix milliseconds.
+    now_ms: u64,
+}
+
 struct Inner {
     config: Config,
     identity: Identity,
@@ -84,13 +91,24 @@ impl Database {
     /// Carries out a reading command against the newest durable state. May wait for the disk.
     #[must_use]
     pub(crate) fn read(&self, invocation: &Invocation) -> Reply {
+        self.read_from(&self.view(), invocation)
+    }
+
+    /// The newest durable state, to be read at this moment. What it holds cannot be compacted away: to be kept for a short time.
+    #[must_use]
+    pub(crate) fn view(&self) -> View {
+        let now_ms = self.inner.env.expiry_from_wall_ms(self.inner.clock.wall_ms());
+        View { state: SnapshotState::newest(&self.inner.engine), now_ms }
+    }
+
+    /// Carries out a reading command against a state. May wait for the disk.
+    #[must_use]
+    pub(crate) fn read_from(&self, view: &View, invocation: &Invocation) -> Reply {
         let Run::Read(run) = invocation.spec.run else {
             return Reply::Error(CommandError::new(format!("ERR '{}' is not a reading command", invocation.spec.name)));
         };
-        let state = SnapshotState::newest(&self.inner.engine);
         let mut overlay = Overlay::new();
-        let now_ms = self.inner.env.expiry_from_wall_ms(self.inner.clock.wall_ms());
-        let mut txn = Txn::new(&state, &mut overlay, &self.inner.env, TxnMode::Read, now_ms);
+        let mut txn = Txn::new(&view.state, &mut overlay, &self.inner.env, TxnMode::Read, view.now_ms);
         let result = txn.select(invocation.db).and_then(|()| run(&mut txn, &invocation.args));
         result.unwrap_or_else(Reply::Error)
     }
@@ -102,17 +120,19 @@ impl Database {
     }
 
     fn try_warm(&self, invocation: &Invocation) -> Result<(), StateError> {
-        let state = SnapshotState::newest(&self.inner.engine);
-        let space = match state.get(&database_entry(invocation.db))? {
+        // Not a snapshot: where what is read is compacted away meanwhile, nothing is warmed.
+        let engine = &self.inner.engine;
+        let at = engine.applied().lsn;
+        let space = match engine.get(&database_entry(invocation.db), at)? {
             Some(value) => decode_database(invocation.db, &value)?.space,
             None => return Ok(()),
         };
         for key in keys_of(invocation.spec, &invocation.args) {
             let entry_key = key_entry(space, key);
-            let Some(value) = state.get(&entry_key)? else { continue };
+            let Some(value) = engine.get(&entry_key, at)? else { continue };
             if let Value::Hash(hash) = decode_entry(&entry_key, &value)?.value {
                 for field in fields_of(invocation) {
-                    state.get(&field_entry(hash.object, field))?;
+                    engine.get(&field_entry(hash.object, field), at)?;
                 }
             }
         }

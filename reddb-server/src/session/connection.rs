@@ -26,6 +26,7 @@ use super::wire::{Hangup, Wire};
 use crate::command::table::{self, Resolved, SessionFn, When};
 use crate::command::{KeyPositions, Run};
 use crate::commit::{Invocation, Job, Step};
+use crate::database::View;
 use crate::reply::{CommandError, Reply};
 
 /// Commands that are carried out together.
@@ -63,6 +64,8 @@ pub(super) struct Connection {
     batch_commands: usize,
     batch_bytes: usize,
     batch_reading: Duration,
+    /// What a run of reads reads from: all of them had been sent when it was taken. It ends where anything else is done, or waited for.
+    view: Option<View>,
     closing: bool,
     /// Last, so that the place is given back when everything else is gone.
     _admission: Admission,
@@ -78,6 +81,7 @@ impl Connection {
             batch_commands: 0,
             batch_bytes: 0,
             batch_reading: Duration::ZERO,
+            view: None,
             closing: false,
             _admission: admission,
         }
@@ -125,6 +129,7 @@ impl Connection {
                         self.settle().await?;
                     }
                     if self.slots.is_empty() && self.wire.is_full() {
+                        self.view = None;
                         self.wire.send().await?;
                     }
                 }
@@ -148,6 +153,7 @@ impl Connection {
     }
 
     async fn command(&mut self, args: Vec<Bytes>) -> Result<(), Hangup> {
+        let view = self.view.take();
         let resolved = match table::resolve(&args) {
             Ok(resolved) => resolved,
             Err(rejected) => {
@@ -187,12 +193,12 @@ impl Connection {
                 Ok(())
             }
             (Run::Read(_), _) if self.job.steps.is_empty() => {
-                self.read_now(resolved, args);
+                self.read_now(resolved, args, view);
                 Ok(())
             }
             (Run::Read(_), _) if entry.spec.heavy => {
                 self.settle().await?;
-                self.read_now(resolved, args);
+                self.read_now(resolved, args, None);
                 Ok(())
             }
             (Run::Read(_), _) => {
@@ -225,15 +231,18 @@ impl Connection {
         Invocation { spec: resolved.entry.spec, args, db: self.session.db() }
     }
 
-    /// A read, against what is durable.
-    fn read_now(&mut self, resolved: Resolved, args: Vec<Bytes>) {
+    /// A read, against what is durable, or was when the reads just before it were carried out.
+    fn read_now(&mut self, resolved: Resolved, args: Vec<Bytes>, view: Option<View>) {
         let invocation = self.invocation(resolved, args);
         let started = Instant::now();
         let db = &self.session.shared.db;
         let reply = if invocation.spec.heavy || self.batch_reading > INLINE_READS_MAX {
             block_in_place(|| db.read(&invocation))
         } else {
-            db.read(&invocation)
+            let view = view.unwrap_or_else(|| db.view());
+            let reply = db.read_from(&view, &invocation);
+            self.view = Some(view);
+            reply
         };
         let busy = started.elapsed();
         self.batch_reading += busy;
@@ -373,6 +382,7 @@ impl Connection {
 
     /// Submits the job that was gathered, waits for it, and writes down its answers and those behind them. Ends the batch.
     async fn settle(&mut self) -> Result<(), Hangup> {
+        self.view = None;
         self.batch_commands = 0;
         self.batch_bytes = 0;
         self.batch_reading = Duration::ZERO;
