@@ -10,6 +10,9 @@ use crate::record::{RecordError, RecordKind, RecordView, encode_parts};
 
 use super::format::{BATCH_HEADER, BLOCK, BatchHeader, BatchHeaderError, Salt};
 
+/// How much of its buffer an emptied batch keeps at most, in bytes: more than usual batches need.
+const BUFFER_BYTES_KEPT: usize = 4 * 1024 * 1024;
+
 /// A record that cannot be added to a batch; the batch is unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BatchError {
@@ -47,7 +50,7 @@ pub enum BatchError {
     Record(#[from] RecordError),
 }
 
-/// A batch being built. Reuse it with [`BatchBuilder::reset`]: it keeps its buffer.
+/// A batch being built. Reuse it with [`BatchBuilder::reset`]: it keeps its buffer, unless that is large.
 #[derive(Clone, Debug)]
 pub struct BatchBuilder {
     /// Room for the header, then records; after sealing also padding.
@@ -65,9 +68,10 @@ impl BatchBuilder {
         Self { buf: vec![0; BATCH_HEADER], records_end: BATCH_HEADER, before, last: before }
     }
 
-    /// Empties the batch; the next record follows `before`.
+    /// Empties the batch; the next record follows `before`. What a large batch took of memory is given back.
     pub fn reset(&mut self, before: TimedMark) {
         self.buf.truncate(BATCH_HEADER);
+        self.buf.shrink_to(BUFFER_BYTES_KEPT);
         self.records_end = BATCH_HEADER;
         self.before = before;
         self.last = before;
@@ -184,5 +188,25 @@ impl BatchBuilder {
         self.records_end = self.buf.len();
         self.last = TimedMark { lsn, chain, time_ms };
         self.last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::ClusterId;
+
+    #[test]
+    fn an_emptied_batch_keeps_a_usual_buffer_and_gives_a_large_one_back() {
+        let genesis = TimedMark::genesis(ClusterId::from_bytes([1; 16]));
+        let mut batch = BatchBuilder::new(genesis);
+        for (payload_bytes, kept_bytes_max) in
+            [(BUFFER_BYTES_KEPT / 2, 2 * BUFFER_BYTES_KEPT), (1 << 25, BUFFER_BYTES_KEPT)]
+        {
+            batch.push(1, RecordKind::Changes, &vec![0; payload_bytes]).unwrap();
+            batch.reset(genesis);
+            assert!(batch.buf.capacity() >= BUFFER_BYTES_KEPT / 2, "{payload_bytes}");
+            assert!(batch.buf.capacity() <= kept_bytes_max, "{payload_bytes}: {}", batch.buf.capacity());
+        }
     }
 }
