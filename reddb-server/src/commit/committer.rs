@@ -1,7 +1,8 @@
 //! The committer's thread: has the core execute what is asked, commits once, answers everyone.
 //!
 //! While a sync runs, the next batch gathers, executed by its submitters or waiting in the channel, so batches grow with the
-//! load by themselves.
+//! load by themselves. While the thread sleeps, a submitter that is alone commits its job itself, which saves handing it over
+//! and back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,14 +10,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use reddb_file::{Epoch, Lsn, TimedMark, TimelineId};
 use tokio::sync::oneshot;
 
 use super::core::{Core, CoreParts};
 use super::gate::{Condition, WriteGate};
 use super::job::{Job, JobOutcome, Receipt};
-use super::pipeline::{Pipeline, Shared, Submitted, Waiting};
+use super::pipeline::{MakeWay, Pipeline, Shared, Submitted, Waiting};
 use super::tail::{CommitFailure, Tail};
 use super::upkeep::{UpkeepDone, UpkeepError, expire_step, reclaim_step};
 use crate::clock::Clock;
@@ -92,6 +93,12 @@ impl Published {
         self.syncs.load(Ordering::Relaxed)
     }
 
+    pub(super) fn update(&self, wal_bytes: u64, commits: u64, syncs: u64) {
+        self.wal_bytes.store(wal_bytes, Ordering::Relaxed);
+        self.commits.store(commits, Ordering::Relaxed);
+        self.syncs.store(syncs, Ordering::Relaxed);
+    }
+
     /// Keys deleted since the start because they had expired.
     #[must_use]
     pub(crate) fn expired_keys(&self) -> u64 {
@@ -103,8 +110,7 @@ impl Published {
 pub(crate) struct Committer {
     sender: Sender<Message>,
     shared: Arc<Shared>,
-    published: Arc<Published>,
-    thread: Mutex<Option<JoinHandle<TimedMark>>>,
+    thread: Mutex<Option<JoinHandle<Option<TimedMark>>>>,
 }
 
 impl Committer {
@@ -132,8 +138,8 @@ impl Committer {
             syncs: AtomicU64::new(0),
             expired_keys: AtomicU64::new(0),
         });
-        let shared = Arc::new(Shared::new(core, gate, clock));
-        let worker = Worker { tail, receiver, shared: Arc::clone(&shared), published: Arc::clone(&published), env };
+        let shared = Arc::new(Shared::new(core, tail, gate, clock, published));
+        let worker = Worker { receiver, shared: Arc::clone(&shared), env };
         let guard = Ended(Arc::clone(&shared));
         let thread = std::thread::Builder::new().name("reddb-commit".to_owned()).spawn(move || {
             let guard = guard;
@@ -141,17 +147,27 @@ impl Committer {
             drop(guard);
             end
         })?;
-        Ok(Self { sender, shared, published, thread: Mutex::new(Some(thread)) })
+        Ok(Self { sender, shared, thread: Mutex::new(Some(thread)) })
     }
 
     pub(crate) fn published(&self) -> &Arc<Published> {
-        &self.published
+        &self.shared.published
     }
 
     /// The job is executed here where that is quick and nobody else executes; its answer comes when it is durable.
     pub(crate) fn submit(&self, job: Job) -> oneshot::Receiver<JobOutcome> {
+        self.submit_to(job, None)
+    }
+
+    /// As [`Committer::submit`], but where nothing else is under way this may also commit the job, and blocks until it is
+    /// durable. Where that takes longer than a few milliseconds, `make_way` is called by another thread.
+    pub(crate) fn submit_or_lead(&self, job: Job, make_way: &MakeWay) -> oneshot::Receiver<JobOutcome> {
+        self.submit_to(job, Some(make_way))
+    }
+
+    fn submit_to(&self, job: Job, make_way: Option<&MakeWay>) -> oneshot::Receiver<JobOutcome> {
         let (reply, answer) = oneshot::channel();
-        let message = match self.shared.try_execute((job, reply)) {
+        let message = match self.shared.try_execute((job, reply), make_way) {
             Ok(false) => return answer,
             Ok(true) => Message::Wake,
             Err(submitted) => Message::Run(submitted),
@@ -164,6 +180,19 @@ impl Committer {
     #[cfg(test)]
     pub(super) fn executed_records(&self) -> u64 {
         self.shared.lock().core.commits()
+    }
+
+    /// Whether the thread does nothing but wait for a submitter that leads.
+    #[cfg(test)]
+    pub(super) fn waits_for_leader(&self) -> bool {
+        let pipeline = self.shared.lock();
+        !pipeline.asleep && pipeline.tail.is_none() && pipeline.leader.is_none()
+    }
+
+    /// Jobs that their submitters committed since the start.
+    #[cfg(test)]
+    pub(crate) fn led(&self) -> u64 {
+        self.shared.lock().led
     }
 
     pub(crate) fn fence(&self) -> oneshot::Receiver<Fence> {
@@ -184,11 +213,11 @@ impl Committer {
     }
 
     /// Commits what was submitted before, and ends the thread. Gives the end of the log; `None` where the thread had
-    /// panicked or was stopped before.
+    /// panicked or was stopped before, or a submitter panicked that committed.
     pub(crate) fn stop(&self) -> Option<TimedMark> {
         drop(self.sender.send(Message::Stop));
         let thread = self.thread.lock().take()?;
-        thread.join().ok()
+        thread.join().ok()?
     }
 
     /// The receiver gives an error where the thread has stopped.
@@ -199,80 +228,75 @@ impl Committer {
     }
 }
 
-/// The thread's end: whoever waits is let go. A panic is a poisoned process, not a silent absence.
+/// The thread's end: whoever waits is let go.
 struct Ended(Arc<Shared>);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.gate.set(Condition::Poisoned, || "the committer stopped on an internal error; restart".to_owned());
-        }
-        self.0.close();
+        self.0.end();
     }
 }
 
 struct Worker {
-    tail: Tail,
     receiver: Receiver<Message>,
     shared: Arc<Shared>,
-    published: Arc<Published>,
     env: Arc<Env>,
 }
 
 impl Worker {
-    fn run(mut self) -> TimedMark {
+    /// Gives the end of the log; `None` where it was lost to a submitter's panic.
+    fn run(mut self) -> Option<TimedMark> {
         let shared = Arc::clone(&self.shared);
         let mut pipeline = shared.lock();
+        let mut tail = shared.take_tail(&mut pipeline)?;
         let mut upkeep_at = shared.clock.elapsed() + UPKEEP_INTERVAL;
         while !pipeline.stopped {
-            self.take_waiting(&mut pipeline);
+            self.take_waiting(&mut pipeline, &mut tail);
             if pipeline.has_work() {
-                self.commit(&mut pipeline);
+                shared.commit(&mut pipeline, &mut tail);
             }
             if shared.clock.elapsed() >= upkeep_at && !pipeline.stopped {
-                let more = self.upkeep(&mut pipeline);
+                let more = self.upkeep(&mut pipeline, &mut tail);
                 let pause = if more && self.receiver.is_empty() { Duration::ZERO } else { UPKEEP_INTERVAL };
                 upkeep_at = shared.clock.elapsed() + pause;
             }
             if pipeline.stopped || pipeline.has_work() {
                 continue;
             }
-            pipeline.core.release_state();
-            pipeline.asleep = true;
             let pause = upkeep_at.saturating_sub(shared.clock.elapsed());
-            let received = MutexGuard::unlocked(&mut pipeline, || self.receiver.recv_timeout(pause));
-            shared.locked_again(&mut pipeline);
-            pipeline.asleep = false;
+            let receive = |pause| self.receiver.recv_timeout(pause);
+            let received;
+            (received, tail) = shared.sleep(&mut pipeline, tail, pause, receive)?;
             match received {
-                Ok(message) => self.take(message, &mut pipeline),
+                Ok(message) => self.take(message, &mut pipeline, &mut tail),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => pipeline.stopped = true,
             }
         }
         // What was executed before the end.
         if pipeline.has_work() {
-            self.commit(&mut pipeline);
+            shared.commit(&mut pipeline, &mut tail);
         }
-        self.tail.last()
+        Some(tail.last())
     }
 
     /// Takes what waits in the channel, as much as shares one sync.
-    fn take_waiting(&mut self, pipeline: &mut Pipeline) {
+    fn take_waiting(&mut self, pipeline: &mut Pipeline, tail: &mut Tail) {
         for _ in 0..BATCH_MESSAGES_MAX {
             if pipeline.stopped || pipeline.core.is_full() {
                 return;
             }
             let Ok(message) = self.receiver.try_recv() else { return };
-            self.take(message, pipeline);
+            self.take(message, pipeline, tail);
         }
     }
 
-    fn take(&mut self, message: Message, pipeline: &mut Pipeline) {
+    fn take(&mut self, message: Message, pipeline: &mut Pipeline, tail: &mut Tail) {
         match message {
             Message::Run(submitted) => {
                 if let Err(submitted) = pipeline.execute(submitted, self.shared.now()) {
                     // It fits into an empty batch, or is answered with an error. Who waits for the full one is told how it ends.
-                    let _told = self.commit_locked(pipeline);
+                    let _told = self.shared.commit_locked(pipeline, tail);
                     if let Err((job, reply)) = pipeline.execute(submitted, self.shared.now()) {
                         let error = CommandError::fixed("ERR the record does not fit into a batch of the log");
                         let replies = vec![Reply::Error(error); job.steps.len()];
@@ -283,14 +307,14 @@ impl Worker {
             Message::Wake => {}
             Message::Fence(reply) => pipeline.waiting.push(Waiting::Fence(reply)),
             Message::Prune(up_to) => {
-                self.tail.prune(up_to);
-                self.publish(pipeline);
+                tail.prune(up_to);
+                self.shared.publish(pipeline, tail);
             }
             Message::StartEpoch(epoch, reply) => {
                 // The batch so far belongs to the epoch before.
-                let committed = self.commit_locked(pipeline);
+                let committed = self.shared.commit_locked(pipeline, tail);
                 let started = committed.and_then(|()| {
-                    self.tail.start_epoch(epoch).map_err(|error| CommitFailure(CommandError::new(error.to_string())))
+                    tail.start_epoch(epoch).map_err(|error| CommitFailure(CommandError::new(error.to_string())))
                 });
                 drop(reply.send(started.map_err(|CommitFailure(error)| error)));
             }
@@ -302,68 +326,8 @@ impl Worker {
         }
     }
 
-    /// Makes the open batch durable and answers whoever waits for it. Submitters execute into the next one meanwhile.
-    fn commit(&mut self, pipeline: &mut MutexGuard<'_, Pipeline>) {
-        let shared = Arc::clone(&self.shared);
-        let waiting = std::mem::take(&mut pipeline.waiting);
-        let promise = self.promise(&waiting, pipeline);
-        let committed = if pipeline.core.is_empty() {
-            Ok(())
-        } else {
-            let mut sealed = pipeline.core.seal();
-            let committed = MutexGuard::unlocked(pipeline, || self.tail.commit(&mut sealed));
-            pipeline.core.settle(sealed, self.tail.last(), committed.is_err());
-            committed
-        };
-        // What was executed on top of a batch that failed is void with it.
-        let voided = if committed.is_err() { std::mem::take(&mut pipeline.waiting) } else { Vec::new() };
-        shared.locked_again(pipeline);
-        self.publish(pipeline);
-        let promised = self.promise(&voided, pipeline);
-        let (fence, voided_fence) = (self.fence(promise, pipeline), self.fence(promised, pipeline));
-        MutexGuard::unlocked(pipeline, || {
-            answer(waiting, &committed, fence);
-            answer(voided, &committed, voided_fence);
-        });
-        shared.locked_again(pipeline);
-    }
-
-    /// As [`Worker::commit`], without giving up the lock.
-    fn commit_locked(&mut self, pipeline: &mut Pipeline) -> Result<(), CommitFailure> {
-        let waiting = std::mem::take(&mut pipeline.waiting);
-        let promise = self.promise(&waiting, pipeline);
-        let committed = pipeline.core.commit(&mut self.tail);
-        self.publish(pipeline);
-        let fence = self.fence(promise, pipeline);
-        answer(waiting, &committed, fence);
-        committed
-    }
-
-    /// What whoever waits for a fence is promised: every record in the open batch or before it has this time at most, every
-    /// record after it a later one.
-    fn promise(&self, waiting: &[Waiting], pipeline: &mut Pipeline) -> Option<u64> {
-        let asked = waiting.iter().any(|waiting| matches!(waiting, Waiting::Fence(_)));
-        asked.then(|| pipeline.core.fence_time_ms(self.shared.now()))
-    }
-
-    /// A promise becomes a fence once the batch that it speaks of is settled. What recovery finds after a poisoned log's last
-    /// durable record is not known: no time is promised but what lies before that record.
-    fn fence(&self, promise: Option<u64>, pipeline: &Pipeline) -> Option<Fence> {
-        let durable = pipeline.core.durable();
-        let known_ms =
-            if self.shared.gate.holds(Condition::Poisoned) { durable.time_ms.saturating_sub(1) } else { u64::MAX };
-        promise.map(|promised_ms| Fence { durable, complete_until_ms: promised_ms.min(known_ms) })
-    }
-
-    /// Lets others see how much there is.
-    fn publish(&self, pipeline: &Pipeline) {
-        self.published.wal_bytes.store(self.tail.wal_bytes(), Ordering::Relaxed);
-        self.published.commits.store(pipeline.core.commits(), Ordering::Relaxed);
-        self.published.syncs.store(self.tail.syncs(), Ordering::Relaxed);
-    }
-
     /// A little of everything; says whether there is more.
-    fn upkeep(&mut self, pipeline: &mut Pipeline) -> bool {
+    fn upkeep(&mut self, pipeline: &mut Pipeline, tail: &mut Tail) -> bool {
         let now = self.shared.now();
         pipeline.core.recheck_clock(now);
         if self.shared.gate.holds(Condition::Poisoned) {
@@ -374,21 +338,15 @@ impl Worker {
             return false;
         }
         // Upkeep reads what the engine holds.
-        if self.commit_locked(pipeline).is_err() {
+        if self.shared.commit_locked(pipeline, tail).is_err() {
             return false;
         }
-        let (core, tail) = (&mut pipeline.core, &mut self.tail);
+        let core = &mut pipeline.core;
         let expired = done("expiry", expire_step(core, tail, now, expiry_now_ms));
         let reclaimed = done("reclaiming", reclaim_step(core));
-        self.published.expired_keys.fetch_add(expired.expired, Ordering::Relaxed);
-        self.publish(pipeline);
+        self.shared.published.expired_keys.fetch_add(expired.expired, Ordering::Relaxed);
+        self.shared.publish(pipeline, tail);
         expired.more || reclaimed.more
-    }
-}
-
-fn answer(waiting: Vec<Waiting>, committed: &Result<(), CommitFailure>, fence: Option<Fence>) {
-    for waiting in waiting {
-        waiting.answer(committed.as_ref().err(), fence);
     }
 }
 

@@ -14,7 +14,10 @@ pub(crate) use committer::Committer;
 pub(crate) use core::CoreParts;
 pub use job::Receipt;
 pub(crate) use job::{Invocation, Job, JobOutcome, Step, TxnStep, Watcher};
+pub(crate) use pipeline::MakeWay;
 
+#[cfg(test)]
+mod lead_tests;
 #[cfg(test)]
 mod overlap_tests;
 #[cfg(test)]

@@ -10,7 +10,7 @@ use tokio::sync::oneshot::Receiver;
 use super::gate::Condition;
 use super::job::{Invocation, Step};
 use super::tests::{FAIL_HALF_WAY, Node, invoke};
-use super::{Committer, Job, JobOutcome};
+use super::{Committer, Job, JobOutcome, MakeWay};
 use crate::command::{Args, CommandSpec, Run};
 use crate::engine::Engine;
 use crate::keyspace::{Env, SnapshotState, Txn};
@@ -21,7 +21,7 @@ fn panic_half_way(txn: &mut Txn<'_>, args: &Args) -> CommandResult {
     panic!("planted")
 }
 
-static PANIC_HALF_WAY: CommandSpec = CommandSpec {
+pub(super) static PANIC_HALF_WAY: CommandSpec = CommandSpec {
     name: "panichalfway",
     summary: "Changes something, then panics.",
     run: Run::Write(panic_half_way),
@@ -29,18 +29,22 @@ static PANIC_HALF_WAY: CommandSpec = CommandSpec {
 };
 
 /// A node with a committer's thread, whose first batch can be held up at its sync.
-struct Running {
-    vfs: reddb_file::vfs::sim::SimVfs,
-    gate: Arc<super::gate::WriteGate>,
+pub(super) struct Running {
+    pub(super) vfs: reddb_file::vfs::sim::SimVfs,
+    pub(super) gate: Arc<super::gate::WriteGate>,
     engine: Arc<dyn Engine>,
-    committer: Committer,
-    crash: Box<dyn FnOnce() -> Node>,
+    pub(super) committer: Committer,
+    pub(super) crash: Box<dyn FnOnce() -> Node + Send + Sync>,
     _engine_dir: tempfile::TempDir,
 }
 
 impl Running {
-    fn start() -> Self {
-        let (node, crash) = Node::new().disassemble();
+    pub(super) fn start() -> Self {
+        Self::start_node(Node::new())
+    }
+
+    pub(super) fn start_node(node: Node) -> Self {
+        let (node, crash) = node.disassemble();
         let (vfs, gate, engine) = (node.vfs, node.gate, Arc::clone(node.core.engine()));
         let (env, clock) = (Arc::new(Env::new(0, 1)), Arc::new(crate::clock::SystemClock::new()));
         let parts = (node.core, node.tail);
@@ -50,7 +54,7 @@ impl Running {
         Self { vfs, gate, engine, committer, crash: Box::new(crash), _engine_dir: node.engine_dir }
     }
 
-    fn submit(&self, words: &str) -> Receiver<JobOutcome> {
+    pub(super) fn submit(&self, words: &str) -> Receiver<JobOutcome> {
         self.committer.submit(Job { steps: vec![Step::Run(invoke(words))] })
     }
 
@@ -63,18 +67,18 @@ impl Running {
         receiver
     }
 
-    fn visible(&self) -> u64 {
+    pub(super) fn visible(&self) -> u64 {
         SnapshotState::newest(&self.engine).lsn().get()
     }
 }
 
-fn reply(receiver: Receiver<JobOutcome>) -> Reply {
+pub(super) fn reply(receiver: Receiver<JobOutcome>) -> Reply {
     let mut outcome = receiver.blocking_recv().expect("answers");
     assert_eq!(outcome.replies.len(), 1);
     outcome.replies.remove(0)
 }
 
-fn is_misconf(reply: &Reply) -> bool {
+pub(super) fn is_misconf(reply: &Reply) -> bool {
     matches!(reply, Reply::Error(error) if error.text().starts_with("MISCONF"))
 }
 
@@ -106,7 +110,8 @@ fn what_is_visible_is_never_newer_than_the_newest_record_that_a_receipt_names() 
     let (committer, engine) = (&running.committer, &running.engine);
     let count = || {
         let increment = Job { steps: vec![Step::Run(invoke("INCR counter"))] };
-        assert!(!is_misconf(&reply(committer.submit(increment))));
+        let make_way: MakeWay = Arc::new(|| {});
+        assert!(!is_misconf(&reply(committer.submit_or_lead(increment, &make_way))));
     };
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| (0..5_000).for_each(|_| count()));
@@ -117,6 +122,7 @@ fn what_is_visible_is_never_newer_than_the_newest_record_that_a_receipt_names() 
         }
     });
     assert_eq!(running.visible(), 5_000);
+    assert!(committer.led() > 0, "some of both kinds");
     running.committer.stop();
 }
 

@@ -1,19 +1,26 @@
-//! What submitters and the committer's thread share: the core with its open batch, and who waits for that batch.
+//! What submitters and the committer's thread share: the core with its open batch, who waits for that batch, and the end of
+//! the log while nobody commits.
 //!
-//! Whoever holds the lock executes. The committer's thread holds it except while it makes a batch durable; meanwhile
-//! submitters execute short jobs into the next batch themselves, which is then ready when the sync ends. A submitter never
-//! waits for the lock: it leaves its job to the committer's thread instead.
+//! Whoever holds the lock executes; whoever holds the [`Tail`] commits, and there is only one. The committer's thread has both
+//! while it is awake, and gives up the lock while it makes a batch durable; meanwhile submitters execute short jobs into the
+//! next batch themselves, which is then ready when the sync ends. A submitter does not wait for the lock to execute: it leaves its
+//! job to the committer's thread instead.
+//!
+//! While that thread sleeps and nothing is under way, a submitter may take the tail and commit its job itself: it leads. What
+//! others submit meanwhile is executed on top as always, and left to the committer's thread. Nobody leads unwatched: that thread
+//! then sleeps for [`WATCH_INTERVAL`] only, and where a leader does not come back it calls the leader's [`MakeWay`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
-use super::committer::Fence;
+use super::committer::{Fence, Published};
 use super::core::{BatchFull, Core, Now};
 use super::gate::{Condition, WriteGate};
 use super::job::{Invocation, Job, JobOutcome, Step, TxnStep};
-use super::tail::CommitFailure;
+use super::tail::{CommitFailure, Tail};
 use crate::clock::Clock;
 use crate::reply::{CommandError, Reply};
 
@@ -24,6 +31,14 @@ const JOB_REPLY_BYTES_TARGET: usize = 16 * 1024 * 1024;
 const SHORT_JOB_COMMANDS_MAX: usize = 64;
 const SHORT_COMMAND_ARGS_MAX: usize = 64;
 const SHORT_JOB_BYTES_MAX: usize = 64 * 1024;
+
+/// How often the committer's thread looks after submitters that lead, and for how long it then waits for one before it makes
+/// way for whoever depends on its thread.
+const WATCH_INTERVAL: Duration = Duration::from_millis(2);
+
+/// Lets others go on without the thread of a submitter that leads and is held up by the disk. Called by another thread, which
+/// it must not hold up.
+pub(crate) type MakeWay = Arc<dyn Fn() + Send + Sync>;
 
 /// A job whose answer goes to its sender.
 pub(super) type Submitted = (Job, oneshot::Sender<JobOutcome>);
@@ -37,10 +52,18 @@ pub(super) enum Waiting {
 /// What is behind the lock.
 pub(super) struct Pipeline {
     pub(super) core: Core,
+    /// The end of the log; `None` while somebody commits, and for ever where that somebody panicked.
+    pub(super) tail: Option<Tail>,
     /// Who waits for the open batch.
     pub(super) waiting: Vec<Waiting>,
     /// Whether the committer's thread waits for a message.
     pub(super) asleep: bool,
+    /// Whether the committer's thread sleeps no longer than [`WATCH_INTERVAL`].
+    watched: bool,
+    /// Who led or would have led last, since the committer's thread went to sleep; until way was made for others.
+    pub(super) leader: Option<MakeWay>,
+    /// Jobs that their submitters committed.
+    pub(super) led: u64,
     /// Whether the committer's thread takes nothing more.
     pub(super) stopped: bool,
     /// Set while somebody executes. Who gets the lock and finds it set knows that this somebody panicked.
@@ -115,35 +138,82 @@ impl Waiting {
 /// The pipeline with its lock.
 pub(super) struct Shared {
     pipeline: Mutex<Pipeline>,
+    /// The committer's thread waits here for the tail.
+    tail_back: Condvar,
     pub(super) gate: Arc<WriteGate>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) published: Arc<Published>,
 }
 
 impl Shared {
-    pub(super) fn new(core: Core, gate: Arc<WriteGate>, clock: Arc<dyn Clock>) -> Self {
-        let pipeline = Pipeline { core, waiting: Vec::new(), asleep: false, stopped: false, executing: false };
-        Self { pipeline: Mutex::new(pipeline), gate, clock }
+    pub(super) fn new(
+        core: Core,
+        tail: Tail,
+        gate: Arc<WriteGate>,
+        clock: Arc<dyn Clock>,
+        published: Arc<Published>,
+    ) -> Self {
+        let pipeline = Pipeline {
+            core,
+            tail: Some(tail),
+            waiting: Vec::new(),
+            asleep: false,
+            watched: false,
+            leader: None,
+            led: 0,
+            stopped: false,
+            executing: false,
+        };
+        Self { pipeline: Mutex::new(pipeline), tail_back: Condvar::new(), gate, clock, published }
     }
 
     pub(super) fn now(&self) -> Now {
         Now { wall_ms: self.clock.wall_ms(), elapsed: self.clock.elapsed() }
     }
 
-    /// For the committer's thread.
     pub(super) fn lock(&self) -> MutexGuard<'_, Pipeline> {
-        let mut pipeline = self.pipeline.lock();
-        pipeline.recover(&self.gate);
-        pipeline
+        self.pipeline.lock()
     }
 
-    /// The lock was given up for a while.
-    pub(super) fn locked_again(&self, pipeline: &mut Pipeline) {
-        pipeline.recover(&self.gate);
+    /// The committer's thread, which has the tail, sleeps until `receive` gives something, and takes the tail again once no
+    /// submitter leads. `receive` is told for how long to wait at most. `None` where a leader panicked.
+    pub(super) fn sleep<T>(
+        &self,
+        pipeline: &mut MutexGuard<'_, Pipeline>,
+        tail: Tail,
+        pause: Duration,
+        receive: impl FnOnce(Duration) -> T,
+    ) -> Option<(T, Tail)> {
+        pipeline.core.release_state();
+        pipeline.tail = Some(tail);
+        pipeline.watched = pipeline.leader.take().is_some();
+        pipeline.asleep = true;
+        let pause = if pipeline.watched { pause.min(WATCH_INTERVAL) } else { pause };
+        let received = MutexGuard::unlocked(pipeline, || receive(pause));
+        // From now on nobody leads.
+        pipeline.asleep = false;
+        Some((received, self.take_tail(pipeline)?))
     }
 
-    /// Executes a short job if the lock is free. Says whether the committer's thread has to be woken; gives back what it must
-    /// do itself.
-    pub(super) fn try_execute(&self, submitted: Submitted) -> Result<bool, Submitted> {
+    /// For the committer's thread: the tail, once no submitter leads. `None` where a leader panicked.
+    pub(super) fn take_tail(&self, pipeline: &mut MutexGuard<'_, Pipeline>) -> Option<Tail> {
+        while pipeline.tail.is_none() && !pipeline.stopped {
+            if pipeline.leader.is_none() {
+                self.tail_back.wait(pipeline);
+            } else if self.tail_back.wait_for(pipeline, WATCH_INTERVAL).timed_out()
+                && let Some(make_way) = pipeline.leader.take()
+            {
+                make_way();
+            }
+        }
+        let tail = pipeline.tail.take()?;
+        pipeline.recover(&self.gate);
+        Some(tail)
+    }
+
+    /// Executes a short job if the lock is free. Where nothing else is under way and there is a way to make way for others, also
+    /// commits and answers it. Says whether the committer's thread has to be woken; gives back what it must do itself.
+    pub(super) fn try_execute(&self, submitted: Submitted, make_way: Option<&MakeWay>) -> Result<bool, Submitted> {
         if !is_short(&submitted.0) {
             return Err(submitted);
         }
@@ -151,15 +221,115 @@ impl Shared {
         if pipeline.stopped || pipeline.executing || pipeline.core.is_full() {
             return Err(submitted);
         }
+        let idle = pipeline.asleep && !pipeline.has_work();
         pipeline.execute(submitted, self.now())?;
-        Ok(std::mem::take(&mut pipeline.asleep))
+        if idle && let Some(make_way) = make_way {
+            pipeline.leader = Some(Arc::clone(make_way));
+            if pipeline.watched
+                && let Some(tail) = pipeline.tail.take()
+            {
+                return Ok(self.lead(pipeline, tail));
+            }
+        }
+        // Where a submitter leads, it wakes that thread when it has done.
+        Ok(pipeline.tail.is_some() && std::mem::take(&mut pipeline.asleep))
     }
 
-    /// The committer's thread is gone, and so are the answers.
-    pub(super) fn close(&self) {
+    /// Commits the open batch in a submitter's thread. Says whether the committer's thread has to be woken for the next one.
+    fn lead(&self, pipeline: MutexGuard<'_, Pipeline>, mut tail: Tail) -> bool {
+        let _guard = Leading(self);
+        // After the guard, so that the lock is free when the guard looks.
+        let mut pipeline = pipeline;
+        pipeline.led += 1;
+        self.commit(&mut pipeline, &mut tail);
+        pipeline.core.release_state();
+        pipeline.tail = Some(tail);
+        self.tail_back.notify_one();
+        pipeline.has_work() && std::mem::take(&mut pipeline.asleep)
+    }
+
+    /// Makes the open batch durable and answers whoever waits for it. Submitters execute into the next one meanwhile.
+    pub(super) fn commit(&self, pipeline: &mut MutexGuard<'_, Pipeline>, tail: &mut Tail) {
+        let waiting = std::mem::take(&mut pipeline.waiting);
+        let promise = self.promise(&waiting, pipeline);
+        let committed = if pipeline.core.is_empty() {
+            Ok(())
+        } else {
+            let mut sealed = pipeline.core.seal();
+            let committed = MutexGuard::unlocked(pipeline, || tail.commit(&mut sealed));
+            pipeline.core.settle(sealed, tail.last(), committed.is_err());
+            committed
+        };
+        // What was executed on top of a batch that failed is void with it.
+        let voided = if committed.is_err() { std::mem::take(&mut pipeline.waiting) } else { Vec::new() };
+        pipeline.recover(&self.gate);
+        self.publish(pipeline, tail);
+        let promised = self.promise(&voided, pipeline);
+        let (fence, voided_fence) = (self.fence(promise, pipeline), self.fence(promised, pipeline));
+        MutexGuard::unlocked(pipeline, || {
+            answer(waiting, &committed, fence);
+            answer(voided, &committed, voided_fence);
+        });
+        pipeline.recover(&self.gate);
+    }
+
+    /// As [`Shared::commit`], without giving up the lock.
+    pub(super) fn commit_locked(&self, pipeline: &mut Pipeline, tail: &mut Tail) -> Result<(), CommitFailure> {
+        let waiting = std::mem::take(&mut pipeline.waiting);
+        let promise = self.promise(&waiting, pipeline);
+        let committed = pipeline.core.commit(tail);
+        self.publish(pipeline, tail);
+        let fence = self.fence(promise, pipeline);
+        answer(waiting, &committed, fence);
+        committed
+    }
+
+    /// What whoever waits for a fence is promised: every record in the open batch or before it has this time at most, every
+    /// record after it a later one.
+    fn promise(&self, waiting: &[Waiting], pipeline: &mut Pipeline) -> Option<u64> {
+        let asked = waiting.iter().any(|waiting| matches!(waiting, Waiting::Fence(_)));
+        asked.then(|| pipeline.core.fence_time_ms(self.now()))
+    }
+
+    /// A promise becomes a fence once the batch that it speaks of is settled. What recovery finds after a poisoned log's last
+    /// durable record is not known: no time is promised but what lies before that record.
+    fn fence(&self, promise: Option<u64>, pipeline: &Pipeline) -> Option<Fence> {
+        let durable = pipeline.core.durable();
+        let known_ms = if self.gate.holds(Condition::Poisoned) { durable.time_ms.saturating_sub(1) } else { u64::MAX };
+        promise.map(|promised_ms| Fence { durable, complete_until_ms: promised_ms.min(known_ms) })
+    }
+
+    /// Lets others see how much there is.
+    pub(super) fn publish(&self, pipeline: &Pipeline, tail: &Tail) {
+        self.published.update(tail.wal_bytes(), pipeline.core.commits(), tail.syncs());
+    }
+
+    /// Nobody commits any more: the answers are gone. A panic is a poisoned process, not a silent absence.
+    pub(super) fn end(&self) {
+        if std::thread::panicking() {
+            self.gate.set(Condition::Poisoned, || "the committer stopped on an internal error; restart".to_owned());
+        }
         let mut pipeline = self.pipeline.lock();
         pipeline.stopped = true;
         pipeline.waiting.clear();
+        self.tail_back.notify_one();
+    }
+}
+
+/// A submitter that commits. If it panics, the end of the log is lost with it.
+struct Leading<'a>(&'a Shared);
+
+impl Drop for Leading<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.end();
+        }
+    }
+}
+
+fn answer(waiting: Vec<Waiting>, committed: &Result<(), CommitFailure>, fence: Option<Fence>) {
+    for waiting in waiting {
+        waiting.answer(committed.as_ref().err(), fence);
     }
 }
 

@@ -34,12 +34,23 @@ pub(super) struct Tail {
     syncs: u64,
     /// What others see of the end of the log; set before the engine shows what is there.
     durable: Arc<Mutex<TimedMark>>,
+    #[cfg(test)]
+    panics: Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl Tail {
     pub(super) fn new(wal: WalWriter, engine: Arc<dyn Engine>, gate: Arc<WriteGate>, wal_local_bytes_max: u64) -> Self {
         let durable = Arc::new(Mutex::new(wal.last()));
-        let tail = Self { wal, engine, gate, wal_local_bytes_max, syncs: 0, durable };
+        let tail = Self {
+            wal,
+            engine,
+            gate,
+            wal_local_bytes_max,
+            syncs: 0,
+            durable,
+            #[cfg(test)]
+            panics: Arc::default(),
+        };
         // A log that was over its limit before this start still is.
         tail.watch_wal_size();
         tail
@@ -73,6 +84,8 @@ impl Tail {
         let committed = match self.wal.append(&mut sealed.batch) {
             Ok(()) => {
                 self.syncs += 1;
+                #[cfg(test)]
+                assert!(!self.panics.load(std::sync::atomic::Ordering::Relaxed), "planted");
                 *self.durable.lock() = self.wal.last();
                 self.apply(sealed.batch.last(), &sealed.writes)
             }
@@ -121,6 +134,12 @@ impl Tail {
     #[cfg(test)]
     pub(super) fn limit_wal(&mut self, bytes_max: u64) {
         self.wal_local_bytes_max = bytes_max;
+    }
+
+    /// Once this is set, committing panics after the sync.
+    #[cfg(test)]
+    pub(super) fn panic_switch(&self) -> Arc<std::sync::atomic::AtomicBool> {
+        Arc::clone(&self.panics)
     }
 
     /// Gives up log segments wholly at or below `up_to`.

@@ -35,7 +35,7 @@ use self::janitor::Janitor;
 use crate::clock::Clock;
 use crate::command::{CommandSpec, Run};
 use crate::commit::gate::{Condition, WriteGate};
-use crate::commit::{Committer, Invocation, Job, JobOutcome, Receipt};
+use crate::commit::{Committer, Invocation, Job, JobOutcome, MakeWay, Receipt};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::keyspace::layout::{database_entry, decode_database, decode_entry, field_entry, key_entry};
@@ -86,6 +86,19 @@ impl Database {
     #[must_use]
     pub(crate) fn submit(&self, job: Job) -> oneshot::Receiver<JobOutcome> {
         self.inner.committer.submit(job)
+    }
+
+    /// As [`Database::submit`], but a job that is alone may be committed in this thread, which then blocks until it is durable.
+    /// Where that takes longer than a few milliseconds, `make_way` is called by another thread.
+    #[must_use]
+    pub(crate) fn submit_or_lead(&self, job: Job, make_way: &MakeWay) -> oneshot::Receiver<JobOutcome> {
+        self.inner.committer.submit_or_lead(job, make_way)
+    }
+
+    /// Jobs that their submitters committed.
+    #[cfg(test)]
+    pub(crate) fn led(&self) -> u64 {
+        self.inner.committer.led()
     }
 
     /// Carries out a reading command against the newest durable state. May wait for the disk.

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio::task::block_in_place;
 
 use super::clients::Admission;
@@ -25,7 +26,7 @@ use super::state::{Answer, Later, Session};
 use super::wire::{Hangup, Wire};
 use crate::command::table::{self, Resolved, SessionFn, When};
 use crate::command::{KeyPositions, Run};
-use crate::commit::{Invocation, Job, Step};
+use crate::commit::{Invocation, Job, JobOutcome, Step};
 use crate::database::View;
 use crate::reply::{CommandError, Reply};
 
@@ -392,7 +393,7 @@ impl Connection {
         let mut steps = std::mem::take(&mut self.job.steps);
         while !steps.is_empty() {
             let started = Instant::now();
-            let submitted = self.session.shared.db.submit(Job { steps });
+            let submitted = self.submit(Job { steps });
             let Ok(outcome) = submitted.await else { return Err(self.shut_down().await) };
             if outcome.receipt.is_some() {
                 self.session.receipt = outcome.receipt;
@@ -401,6 +402,19 @@ impl Connection {
             self.take_answers(outcome.replies, started.elapsed(), steps.is_empty()).await?;
         }
         Ok(())
+    }
+
+    /// Hands a job to the committer. A client that is alone may commit it in this thread, which saves waking others.
+    fn submit(&self, job: Job) -> oneshot::Receiver<JobOutcome> {
+        let shared = &self.session.shared;
+        match &shared.make_way {
+            Some(make_way) if self.wire.is_alone() => {
+                // What this task has woken last waits in a slot from which no other thread takes it; this moves it out.
+                tokio::spawn(async {});
+                shared.db.submit_or_lead(job, make_way)
+            }
+            _ => shared.db.submit(job),
+        }
     }
 
     /// Writes down a job's answers and those behind them; where they are not all, up to the first that is missing.

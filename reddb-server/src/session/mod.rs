@@ -27,4 +27,6 @@ pub(crate) use clients::Client;
 pub(crate) use pause::PauseScope;
 pub(crate) use port::{Port, PortConfig, PortError};
 pub(crate) use shared::Shared;
+#[cfg(test)]
+pub(crate) use shared::make_way;
 pub(crate) use state::{Answer, Later, Session};

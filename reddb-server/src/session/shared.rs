@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
+
 use super::clients::Clients;
 use super::pause::Pause;
 use super::settings::Settings;
 use super::stats::Stats;
+use crate::commit::MakeWay;
 use crate::database::Database;
 
 /// The services of one data port.
@@ -33,12 +36,14 @@ pub(crate) struct Shared {
     pub unsent_bytes_max: usize,
     /// Where it listens.
     pub listening: Vec<SocketAddr>,
+    /// How network threads go on without one that commits; `None` where there is only one.
+    pub make_way: Option<MakeWay>,
     /// No further commands are carried out.
     stopping: AtomicBool,
 }
 
 impl Shared {
-    /// The services of a port that listens at these addresses.
+    /// The services of a port that listens at these addresses, and whose connections run on the current runtime.
     #[must_use]
     pub(crate) fn new(
         db: Database,
@@ -59,6 +64,7 @@ impl Shared {
             write_stall_max,
             unsent_bytes_max,
             listening,
+            make_way: make_way(),
             stopping: AtomicBool::new(false),
         }
     }
@@ -74,4 +80,11 @@ impl Shared {
         self.stopping.store(true, Ordering::Release);
         self.pause.end();
     }
+}
+
+/// Nobody polls the sockets while a thread that was woken by one of them is held up, and the others sleep. A task from outside
+/// wakes one of them; when it finds nothing more to do, it polls.
+pub(crate) fn make_way() -> Option<MakeWay> {
+    let runtime = Handle::current();
+    (runtime.metrics().num_workers() > 1).then(|| -> MakeWay { Arc::new(move || drop(runtime.spawn(async {}))) })
 }

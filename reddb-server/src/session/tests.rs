@@ -552,3 +552,28 @@ async fn info_has_what_tools_parse() {
     client.call(&["INFO", "nosuch"], "$0\r\n\r\n").await;
     server.stop().await;
 }
+
+/// How many of a client's writes were committed by the thread that serves it.
+async fn led(threads: usize, others: bool) -> u64 {
+    let serving = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    let serving = serving.expect("a runtime");
+    let server = serving.spawn(Server::start(|_| {})).await.expect("starts");
+    let (mut writer, mut other) = (server.connect().await, server.connect().await);
+    for _ in 0..200 {
+        writer.call(&["SET", "key", "value"], "+OK\r\n").await;
+        if others {
+            other.call(&["PING"], "+PONG\r\n").await;
+        }
+    }
+    let led = server.db.as_ref().expect("open").led();
+    serving.spawn(server.stop()).await.expect("stops");
+    serving.shutdown_background();
+    led
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_is_alone_commits_in_its_own_thread_where_the_network_has_another() {
+    assert!(led(2, false).await > 0);
+    assert_eq!(led(2, true).await, 0, "somebody else would wait");
+    assert_eq!(led(1, false).await, 0, "nobody would poll");
+}

@@ -47,6 +47,9 @@ pub(super) enum Hangup {
     Foreign,
 }
 
+/// A client is alone once so many reads in a row were from its socket.
+const ALONE_READS_MIN: u32 = 8;
+
 thread_local! {
     /// What is read goes through here, so that a connection that waits needs no buffer of its own.
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES_MAX].into());
@@ -59,11 +62,15 @@ pub(super) struct Wire {
     out: BytesMut,
     shared: Arc<Shared>,
     client: Arc<Client>,
+    /// What the count of all reads was after the last one from here.
+    reads_seen: u64,
+    /// How many reads in a row were from here, of all sockets.
+    reads_alone: u32,
 }
 
 impl Wire {
     pub(super) fn new(stream: TcpStream, shared: Arc<Shared>, client: Arc<Client>) -> Self {
-        Self { stream, decoder: Decoder::new(), out: BytesMut::new(), shared, client }
+        Self { stream, decoder: Decoder::new(), out: BytesMut::new(), shared, client, reads_seen: 0, reads_alone: 0 }
     }
 
     /// Waits for bytes and gives the decoder what is there; 0 at the end of the stream.
@@ -101,9 +108,17 @@ impl Wire {
         received
     }
 
-    fn count_received(&self, received: usize) {
-        self.shared.stats.reads.fetch_add(1, Relaxed);
-        self.shared.stats.input_bytes.fetch_add(u64::try_from(received).unwrap_or(0), Relaxed);
+    fn count_received(&mut self, received: usize) {
+        let stats = &self.shared.stats;
+        stats.input_bytes.fetch_add(u64::try_from(received).unwrap_or(0), Relaxed);
+        let reads = stats.reads.fetch_add(1, Relaxed);
+        self.reads_alone = if reads == self.reads_seen { self.reads_alone.saturating_add(1) } else { 0 };
+        self.reads_seen = reads.wrapping_add(1);
+    }
+
+    /// Whether no other client has sent anything for a while, as far as reads can tell.
+    pub(super) fn is_alone(&self) -> bool {
+        self.reads_alone >= ALONE_READS_MIN
     }
 
     /// Encodes an answer; [`Wire::send`] sends it.
