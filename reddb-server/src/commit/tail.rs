@@ -1,6 +1,6 @@
 //! The end of the log: makes a sealed batch durable, then visible.
 //!
-//! Belongs to the committer's thread. What it needs from the core it gets with the batch, so that the core can execute what
+//! Belongs to whoever commits. What it needs from the core it gets with the batch, so that the core can execute what
 //! comes next while a sync runs.
 
 use std::sync::Arc;
