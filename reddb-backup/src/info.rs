@@ -266,7 +266,13 @@ impl fmt::Display for ArchiveInfo {
         if let Some(gap) = &self.gap {
             writeln!(f, "head      LSN {}, {}", gap.head.lsn, UnixMs(gap.head.time_ms))?;
             writeln!(f, "complete  until {}", UnixMs(gap.complete_until_ms))?;
-            if gap.records_missing > 0 {
+            if gap.newest.is_none() {
+                writeln!(
+                    f,
+                    "NO STATE  {} records are archived, and no snapshot to replay them on",
+                    gap.records_missing
+                )?;
+            } else if gap.records_missing > 0 {
                 writeln!(f, "LOST      the last {} records that were archived", gap.records_missing)?;
             }
         }

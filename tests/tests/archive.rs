@@ -9,7 +9,7 @@ use reddb_tests::cli::{Outcome, binary, reddb, run};
 use reddb_tests::digest::{digest, receipt};
 use reddb_tests::door::Door;
 use reddb_tests::gcs::account::Account;
-use reddb_tests::gcs::http::Server;
+use reddb_tests::gcs::http::{Outage, Server};
 use reddb_tests::scene::wait_until_archived;
 use reddb_tests::{Client, Node, Scene, Value, wait};
 
@@ -144,6 +144,7 @@ struct Away {
     scene: Scene,
     door: Door,
     store: SocketAddr,
+    outage: Outage,
     account: PathBuf,
 }
 
@@ -153,11 +154,13 @@ impl Away {
         let (account, path) = (Account::new(), scene.path("account.json"));
         std::fs::write(&path, account.file().to_string()).unwrap();
         let (tell, told) = std::sync::mpsc::channel();
+        let server = Server::new("bucket", account);
+        let outage = server.outage();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Runtime::new().unwrap();
-            runtime.block_on(Server::new("bucket", account).serve(|address| tell.send(address).unwrap()))
+            runtime.block_on(server.serve(|address| tell.send(address).unwrap()))
         });
-        Self { scene, door: Door::shut(), store: told.recv().unwrap(), account: path }
+        Self { scene, door: Door::shut(), store: told.recv().unwrap(), outage, account: path }
     }
 
     fn environment(&self, endpoint: SocketAddr) -> [(&'static str, String); 3] {
@@ -170,7 +173,8 @@ impl Away {
 
     fn start(&self, name: &str, endpoint: SocketAddr) -> Node {
         let options = self.environment(endpoint).into_iter();
-        let options = options.fold(self.scene.options(), |options, (name, value)| options.environment(name, &value));
+        let small = self.scene.options().flag("--wal-segment-size", "1mb");
+        let options = options.fold(small, |options, (name, value)| options.environment(name, &value));
         Node::start(&self.scene.path(name), &options)
     }
 
@@ -204,6 +208,49 @@ fn a_new_directory_starts_without_its_archive_and_every_record_of_it_can_be_rest
     wait_until_archived(&node);
     wait::until("the first snapshot", || {
         node.get("/admin/status").unwrap().json()["archive"]["snapshot_lsn"].as_u64().filter(|lsn| *lsn == 1)
+    });
+    assert_eq!(node.stop().code(), Some(0));
+    let _ = away.run(&["verify"]).expect_code(0);
+    for (name, wanted) in [("then", first), ("now", last)] {
+        let (into, lsn) = (away.scene.path(name), wanted.lsn.to_string());
+        let arguments = ["restore", "--into", into.to_str().unwrap(), "--to-lsn", &lsn, "--json"];
+        let report = away.run(&arguments).expect_code(0).json();
+        assert_eq!(report["digest"].as_str(), Some(wanted.sha256.as_str()), "{report}");
+    }
+}
+
+#[test]
+fn the_first_record_stays_in_the_log_until_the_archive_has_a_snapshot_that_reaches_it() {
+    let away = Away::new();
+    let node = away.start("node", away.door.address());
+    let mut client = node.client();
+    client.expect(&["SET", "first", "1"]);
+    let first = digest(&mut client);
+    // Several segments, which the engine's files hold after a stop.
+    let large = "x".repeat(100_000);
+    for index in 0..40 {
+        client.expect(&["SET", &format!("large:{index}"), &large]);
+    }
+    assert_eq!(node.stop().code(), Some(0));
+    // The archive takes records and no snapshot.
+    away.outage.of(Some("/objects/"));
+    away.door.open(away.store);
+    let node = away.start("node", away.door.address());
+    wait_until_archived(&node);
+    let backup = |node: &Node| reddb(&["backup", "--admin", &node.admin_url(), "--json"]);
+    assert_ne!(backup(&node).code, 0);
+    node.kill9();
+
+    away.outage.of(None);
+    let node = away.start("node", away.door.address());
+    let mut client = node.client();
+    write_some(&mut client, "late", 10);
+    let last = digest(&mut client);
+    // A snapshot of now does not stand in for the first one.
+    wait::until("a backup succeeds", || (backup(&node).code == 0).then_some(()));
+    wait::until("the first snapshot", || {
+        let info = away.run(&["info", "--json"]).expect_code(0).json();
+        info["snapshots"].as_array().unwrap().iter().any(|snapshot| snapshot["lsn"] == 1).then_some(())
     });
     assert_eq!(node.stop().code(), Some(0));
     let _ = away.run(&["verify"]).expect_code(0);

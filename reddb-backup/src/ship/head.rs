@@ -54,7 +54,10 @@ impl HeadKeeper {
             HeadChange::Beat { complete_until_ms } => {
                 head.complete_until_ms = head.complete_until_ms.max(complete_until_ms);
             }
-            HeadChange::Snapshot(snapshot) => head.newest_snapshot = Some(snapshot),
+            HeadChange::Snapshot(snapshot) => {
+                let newest = head.newest_snapshot.filter(|newest| newest.lsn > snapshot.lsn);
+                head.newest_snapshot = Some(newest.unwrap_or(snapshot));
+            }
             HeadChange::Ended { complete_until_ms } => {
                 head.complete_until_ms = head.complete_until_ms.max(complete_until_ms);
                 head.holder = HolderState::Ended;

@@ -113,7 +113,9 @@ fn archive(status: &StatusDocument) -> Finding {
         return finding("archive", Level::Ok, format!("the archive at {} answers", archive.url));
     }
     let detail = archive.last_error.as_deref().unwrap_or("no request has succeeded yet");
-    finding("archive", Level::Warning, format!("the archive at {} does not answer: {detail}", archive.url))
+    let refused = status.refusal.as_ref().is_some_and(|refusal| refusal.code == "fenced");
+    let trouble = if refused { "takes nothing from this server" } else { "does not answer" };
+    finding("archive", Level::Warning, format!("the archive at {} {trouble}: {detail}", archive.url))
 }
 
 fn archive_lag(status: &StatusDocument, thresholds: &ThresholdArgs) -> Finding {

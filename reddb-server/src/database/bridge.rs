@@ -62,22 +62,24 @@ impl Log {
     }
 }
 
-impl Log {
-    /// The state after the log's first record, where the log begins with its history and still has that record.
-    pub(super) fn origin(&self) -> Result<Option<Origin>, SourceError> {
-        let LogPlace { cluster, timeline, .. } = self.place;
-        let first = Lsn::new(1);
-        if timeline != TimelineId::FIRST {
+impl Origin {
+    /// The first LSN of a history.
+    pub(super) const LSN: Lsn = Lsn::new(1);
+
+    /// The origin of the log at `place`, where that log begins with its history and still has its first record.
+    pub(super) fn of(place: &LogPlace) -> Result<Option<Self>, SourceError> {
+        let (cluster, first) = (place.cluster, Self::LSN);
+        if place.timeline != TimelineId::FIRST {
             return Ok(None);
         }
-        let batch = match self.place.reader(first).next_batch(first) {
+        let batch = match place.reader(first).next_batch(first) {
             Ok(Some(batch)) => batch,
             Ok(None) | Err(WalReadError::Pruned { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         let Some(record) = batch.records().find(|record| record.lsn == first) else { return Ok(None) };
         let bytes = Bytes::copy_from_slice(record.bytes);
-        Ok(Some(Origin { cluster, record: RecordRun::scan(Lsn::ZERO, Chain::genesis(cluster), bytes)? }))
+        Ok(Some(Self { cluster, record: RecordRun::scan(Lsn::ZERO, Chain::genesis(cluster), bytes)? }))
     }
 }
 

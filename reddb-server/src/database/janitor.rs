@@ -2,11 +2,12 @@
 //! flush when its log grows long, and gives up the log that nobody needs any more.
 //!
 //! The log is pruned up to what both the archive's head and the engine's own files hold, and only after the control file
-//! says so durably.
+//! says so durably. Its first record stays until the archive has a snapshot that reaches it: without one, what was archived
+//! could not be restored from its beginning.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,8 @@ pub(super) struct Duties {
     pub(super) committer: Arc<Committer>,
     pub(super) gate: Arc<WriteGate>,
     pub(super) control: Arc<Mutex<ControlFile>>,
+    /// Whether the log's first record must stay.
+    pub(super) origin_held: Arc<AtomicBool>,
 }
 
 /// A handle to the thread.
@@ -62,7 +65,8 @@ impl Janitor {
         let wanted_bytes = Arc::clone(&shown);
         let thread = std::thread::Builder::new().name("reddb-janitor".to_owned()).spawn(move || {
             let worker = std::panic::AssertUnwindSafe(|| {
-                Worker { duties, held, wanted_bytes, pruned: Lsn::ZERO, fill_retry: None }.run(&stopped)
+                Worker { duties, held, wanted_bytes, pruned: Lsn::ZERO, log_bytes_flushed: 0, fill_retry: None }
+                    .run(&stopped)
             });
             if std::panic::catch_unwind(worker).is_err() {
                 gate.set(Condition::Poisoned, || "the janitor stopped on an internal error; restart".to_owned());
@@ -91,6 +95,8 @@ struct Worker {
     held: FileId,
     wanted_bytes: Arc<AtomicU64>,
     pruned: Lsn,
+    /// How long the log was when the engine was last told to flush, or has been since: what cannot be pruned stays long.
+    log_bytes_flushed: u64,
     fill_retry: Option<Retry>,
 }
 
@@ -190,15 +196,20 @@ impl Worker {
         free_bytes(&self.duties.dir)
     }
 
-    fn flush_engine(&self, failed: &mut bool) {
+    fn flush_engine(&mut self, failed: &mut bool) {
         let Duties { engine, committer, wal_local_bytes_max, .. } = &self.duties;
         let published = committer.published();
-        let long = published.wal_bytes() > FLUSH_LOG_BYTES.min(wal_local_bytes_max / 4);
+        let log_bytes = published.wal_bytes();
+        self.log_bytes_flushed = self.log_bytes_flushed.min(log_bytes);
+        let long = log_bytes - self.log_bytes_flushed > FLUSH_LOG_BYTES.min(wal_local_bytes_max / 4);
         if !long || engine.flushed().lsn >= published.durable().lsn || self.prunable() > self.pruned {
             return;
         }
         match engine.flush() {
-            Ok(_) => *failed = false,
+            Ok(_) => {
+                *failed = false;
+                self.log_bytes_flushed = log_bytes;
+            }
             Err(error) => {
                 if !std::mem::replace(failed, true) {
                     tracing::warn!(%error, "the engine cannot flush; the log is kept");
@@ -208,6 +219,9 @@ impl Worker {
     }
 
     fn prunable(&self) -> Lsn {
+        if self.duties.origin_held.load(Ordering::Acquire) {
+            return Lsn::ZERO;
+        }
         let archived = self.duties.control.lock().state().archived.lsn;
         archived.min(self.duties.engine.flushed().lsn)
     }

@@ -7,6 +7,7 @@
 //! leaves an epoch that nobody writes in, a timeline without a first record is begun again.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use parking_lot::Mutex;
 use reddb_file::control::{ControlState, RestoredFrom, Shutdown};
@@ -15,7 +16,7 @@ use reddb_file::wal::{WalWriter, recover};
 use reddb_file::{Epoch, Lsn, TimelineRecord};
 
 use super::archive::{Archive, ArchiveParts, Begun, ClaimState, Claimed, Claiming, claim_at_start};
-use super::bridge::{Checkpoints, Log, LogPlace, Past};
+use super::bridge::{Checkpoints, Log, LogPlace, Origin, Past};
 use super::error::OpenFault;
 use super::janitor::{Duties, Janitor, disk_bytes};
 use super::local::{
@@ -234,6 +235,9 @@ fn run(
     let committer = Committer::start(parts, Arc::clone(&env), Arc::clone(&clock))
         .map_err(|source| OpenFault::System { what: "cannot start the committer's thread", source })?;
     let committer = Arc::new(committer);
+    let place = LogPlace { timeline, ..place };
+    let origin = origin(&place);
+    let origin_held = Arc::new(AtomicBool::new(origin.is_some()));
     let janitor = Janitor::start(Duties {
         dir: config.dir.clone(),
         disk_reserve_bytes: config.disk_reserve_bytes,
@@ -243,9 +247,9 @@ fn run(
         committer: Arc::clone(&committer),
         gate: Arc::clone(&gate),
         control: Arc::clone(&control),
+        origin_held: Arc::clone(&origin_held),
     })
     .map_err(|source| OpenFault::System { what: "cannot start the janitor's thread", source })?;
-    let place = LogPlace { timeline, ..place };
     let log = Arc::new(Log::new(place, Arc::clone(&committer), Arc::clone(&control)));
     let checkpoints = Arc::new(Checkpoints { engine: Arc::clone(&engine) });
     let parts = ArchiveParts {
@@ -256,6 +260,8 @@ fn run(
         control: Arc::clone(&control),
         gate: Arc::clone(&gate),
         clock: Arc::clone(&clock),
+        origin,
+        origin_held,
     };
     let archive = Archive::start(&config, parts)?;
     Ok(Database {
@@ -274,6 +280,17 @@ fn run(
             lock: Mutex::new(Some(lock)),
         }),
     })
+}
+
+/// What an archive of this log begins with; `None` where the log has forgotten its first record, or never had it.
+fn origin(place: &LogPlace) -> Option<Arc<Origin>> {
+    match Origin::of(place) {
+        Ok(origin) => origin.map(Arc::new),
+        Err(error) => {
+            tracing::warn!(%error, "the log's first record cannot be read; a first snapshot would be of the present state");
+            None
+        }
+    }
 }
 
 fn fault_hook(gate: &Arc<WriteGate>) -> FaultHook {

@@ -34,6 +34,23 @@ pub struct Server {
     account: Account,
     /// Tokens whose signature was found right. They are looked at once, and are good until the server ends.
     known_tokens: Mutex<HashSet<String>>,
+    outage: Outage,
+}
+
+/// A part of the names whose writes are answered with 503, as by a store of which a part is down. Clones are the same one.
+#[derive(Debug, Clone, Default)]
+pub struct Outage(Arc<Mutex<Option<String>>>);
+
+impl Outage {
+    /// From now on names with `part` in them are refused; with `None` no more are.
+    pub fn of(&self, part: Option<&str>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = part.map(str::to_owned);
+    }
+
+    fn holds(&self, name: &str) -> bool {
+        let part = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        part.as_ref().is_some_and(|part| name.contains(part.as_str()))
+    }
 }
 
 /// An answer of the documented form: a status, a code that programs read, and nothing for people.
@@ -62,7 +79,14 @@ impl Server {
     #[must_use]
     pub fn new(bucket_name: &str, account: Account) -> Self {
         let bucket_name = bucket_name.to_owned();
-        Self { bucket_name, bucket: Mutex::default(), account, known_tokens: Mutex::default() }
+        let outage = Outage::default();
+        Self { bucket_name, bucket: Mutex::default(), account, known_tokens: Mutex::default(), outage }
+    }
+
+    /// What makes a part of it fail.
+    #[must_use]
+    pub fn outage(&self) -> Outage {
+        self.outage.clone()
     }
 
     /// Serves for ever; tells the address when it listens.
@@ -109,6 +133,9 @@ impl Server {
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         if object_name.is_empty() {
             return if parts.method == Method::GET { self.list(&bucket, &query) } else { Err(NOT_IMPLEMENTED) };
+        }
+        if matches!(parts.method, Method::PUT | Method::POST) && self.outage.holds(object_name) {
+            return Err(Failure(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"));
         }
         let request = ObjectRequest { name: object_name, query, headers: &parts.headers, body, now };
         match parts.method {

@@ -3,6 +3,8 @@
 //! A directory may start while the store is away: it goes on in its last epoch, ships nothing, and claims as soon as the store is
 //! back. A restored one may not before it has begun its timeline, since that one's number needs the archive's word.
 
+use std::time::Duration;
+
 use reddb_backup::claim::EpochsError;
 use reddb_backup::claim::{
     Claim, ClaimError, Claimant, LocalTimeline, Takeover, TimelineRequest, WatchSettings, claim, claim_timeline,
@@ -21,6 +23,9 @@ use uuid::Uuid;
 use crate::config::{ArchiveConfig, Config};
 use crate::database::error::OpenFault;
 use crate::exit::Exit;
+
+/// How long a store may take to answer the few small requests that are asked first.
+const PROBE_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Who claims, and with what.
 #[derive(Clone, Debug)]
@@ -158,13 +163,25 @@ pub(in crate::database) async fn claim_at_start(
     })
 }
 
+/// A store that takes connections and says nothing is away too.
+async fn probe(store: &Store) -> Result<(), Failure> {
+    match tokio::time::timeout(PROBE_PATIENCE, store.probe()).await {
+        Ok(probed) => Ok(probed?),
+        Err(_elapsed) => Err(Failure {
+            message: format!("{store} has not answered within {} s", PROBE_PATIENCE.as_secs()),
+            exit: Exit::Unreachable,
+            retry: true,
+        }),
+    }
+}
+
 async fn claim_now(
     store: &Store,
     claiming: &Claiming,
     claimant: &mut Claimant,
     past: &dyn LocalHistory,
 ) -> Result<Claim, Failure> {
-    store.probe().await?;
+    probe(store).await?;
     let watch = WatchSettings::default();
     if claiming.begun == Begun::NeedsNumber {
         let parent = claimant.timeline.parent.ok_or_else(|| Failure {
@@ -271,7 +288,7 @@ pub(in crate::database) async fn claim_later(
     claimant: &Claimant,
     past: &dyn LocalHistory,
 ) -> Result<Claim, Failure> {
-    store.probe().await?;
+    probe(store).await?;
     Ok(claim(store, claimant, past, &WatchSettings::default(), &SystemClock).await?)
 }
 

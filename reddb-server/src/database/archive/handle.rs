@@ -2,6 +2,7 @@
 //! makes the first snapshot and the scheduled ones, and closes the write gate where another writer has taken over.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
@@ -14,7 +15,8 @@ use reddb_backup::ship::{
 use reddb_backup::snapshot::{SnapshotError, SnapshotProgress};
 use reddb_backup::source::LogSource as _;
 use reddb_backup::store::Store;
-use reddb_file::archive::{MissingDigest, PointName, SnapshotManifest, SnapshotRef, Text};
+use reddb_file::archive::layout::snapshots_prefix;
+use reddb_file::archive::{ArchiveKey, MissingDigest, PointName, SnapshotManifest, SnapshotRef, Text};
 use reddb_file::control::ControlFile;
 use reddb_file::{Epoch, Lsn, TimedMark, TimelineId, layout};
 use serde::Serialize;
@@ -121,13 +123,10 @@ struct Keeper {
     clock: Arc<dyn Clock>,
     settings: ArchiverSettings,
     snapshot_interval: Option<Duration>,
-    stopped: watch::Receiver<bool>,
-}
-
-/// A running archiver, and what its archive's first snapshot is made of, where that is yet to be made.
-struct Begun {
-    handle: ArchiverHandle,
+    /// See [`ArchiveParts`].
     origin: Option<Arc<Origin>>,
+    origin_held: Arc<AtomicBool>,
+    stopped: watch::Receiver<bool>,
 }
 
 /// What [`Archive::start`] connects.
@@ -139,12 +138,16 @@ pub(in crate::database) struct ArchiveParts {
     pub(in crate::database) control: Arc<Mutex<ControlFile>>,
     pub(in crate::database) gate: Arc<WriteGate>,
     pub(in crate::database) clock: Arc<dyn Clock>,
+    /// The log's first record, where it still has it.
+    pub(in crate::database) origin: Option<Arc<Origin>>,
+    /// Whether the log must keep that record. Made false when the archive has a snapshot that reaches it.
+    pub(in crate::database) origin_held: Arc<AtomicBool>,
 }
 
 impl Archive {
     /// Starts the keeper, and with it the archiver.
     pub(in crate::database) fn start(config: &Config, parts: ArchiveParts) -> Result<Self, OpenFault> {
-        let ArchiveParts { claimed, log, checkpoints, committer, control, gate, clock } = parts;
+        let ArchiveParts { claimed, log, checkpoints, committer, control, gate, clock, origin, origin_held } = parts;
         let level = config.archive.compression_level;
         let level = CompressionLevel::new(level).ok_or_else(|| OpenFault::Archive {
             message: format!("a compression level of {level} is not possible: use 1 to 19"),
@@ -176,13 +179,15 @@ impl Archive {
             clock,
             settings,
             snapshot_interval: config.snapshot_interval,
+            origin,
+            origin_held,
             stopped,
         };
         let task = match claimed.claim {
             ClaimState::Owned(claim) => {
                 // Running before anybody can ask for it.
-                let begun = keeper.start_archiver(&claim);
-                tokio::spawn(keeper.keep(begun, *claim))
+                let handle = keeper.start_archiver(&claim);
+                tokio::spawn(keeper.keep(handle, *claim))
             }
             ClaimState::Pending { claimant, reason } => {
                 *shared.waiting_for.lock() = Some(reason);
@@ -325,7 +330,8 @@ impl Shared {
         let mut snapshots = self.snapshots.lock();
         match made {
             Ok(manifest) => {
-                *snapshots = Snapshots { last_ms: manifest.created_ms, last: Some(manifest.lsn), last_ok: true };
+                let last = snapshots.last.max(Some(manifest.lsn));
+                *snapshots = Snapshots { last_ms: manifest.created_ms, last, last_ok: true };
                 Ok(summary(&manifest, progress.lock().sent_bytes, started.elapsed()))
             }
             Err(error) => {
@@ -354,12 +360,7 @@ fn summary(manifest: &SnapshotManifest, sent_bytes: u64, duration: Duration) -> 
 }
 
 impl Keeper {
-    fn start_archiver(&self, claim: &Claim) -> Begun {
-        // Before the archiver ships it and the log forgets it.
-        let origin = match claim.newest_snapshot {
-            Some(_) => None,
-            None => self.origin(),
-        };
+    fn start_archiver(&self, claim: &Claim) -> ArchiverHandle {
         let parts = ArchiverParts {
             store: self.store.clone(),
             claim: claim.clone(),
@@ -372,19 +373,32 @@ impl Keeper {
         let (handle, _task) = Archiver::start(parts);
         *self.shared.running.write() = Some(handle.clone());
         *self.shared.waiting_for.lock() = None;
-        Begun { handle, origin }
+        handle
     }
 
-    /// Where the archive's first snapshot begins: the log's first record, so that whatever follows can be restored, also what was
-    /// written before the archive could be reached. `None` where the log has forgotten it, or never had it.
-    fn origin(&self) -> Option<Arc<Origin>> {
-        match self.log.origin() {
-            Ok(origin) => origin.map(Arc::new),
-            Err(error) => {
-                tracing::warn!(%error, "the log's first record cannot be read; the first snapshot is of the present state");
-                None
-            }
+    /// What the archive's first snapshot is still to be made of: the log's first record, so that whatever follows can be restored,
+    /// also what was written before the archive could be reached. Until that is published the log keeps the record.
+    async fn missing_origin(&mut self, newest: Option<SnapshotRef>) -> Option<Arc<Origin>> {
+        let origin = self.origin.take()?;
+        let published = match newest {
+            None => false,
+            Some(newest) if newest.timeline == TimelineId::FIRST && newest.lsn <= Origin::LSN => true,
+            Some(_) => match self.store.list(&snapshots_prefix(TimelineId::FIRST)).await {
+                Ok(listed) => listed.iter().any(|object| {
+                    let key = object.key.parse();
+                    matches!(key, Ok(ArchiveKey::Snapshot { lsn, .. }) if lsn <= Origin::LSN)
+                }),
+                Err(error) => {
+                    tracing::warn!(%error, "the snapshots cannot be listed; the first one is made once more");
+                    false
+                }
+            },
+        };
+        if published {
+            self.origin_held.store(false, Ordering::Release);
+            return None;
         }
+        Some(origin)
     }
 
     async fn claim_then_keep(mut self, claimant: Box<Claimant>) {
@@ -401,8 +415,8 @@ impl Keeper {
                 Ok(claim) => match self.begin_epoch(claim.epoch).await {
                     Ok(()) => {
                         tracing::info!(epoch = %claim.epoch, "the archive is back and claimed");
-                        let begun = self.start_archiver(&claim);
-                        return self.keep(begun, claim).await;
+                        let handle = self.start_archiver(&claim);
+                        return self.keep(handle, claim).await;
                     }
                     Err(message) => message,
                 },
@@ -435,7 +449,8 @@ impl Keeper {
         }
     }
 
-    async fn keep(mut self, Begun { handle, origin }: Begun, claim: Claim) {
+    async fn keep(mut self, handle: ArchiverHandle, claim: Claim) {
+        let mut origin = self.missing_origin(claim.newest_snapshot).await;
         let mut last_made_ms = match claim.newest_snapshot {
             Some(newest) => self.remember(newest).await,
             None => None,
@@ -466,24 +481,32 @@ impl Keeper {
                 try_at = Instant::now();
             }
             was_online = online;
-            if Instant::now() >= try_at && self.is_due(last_made_ms, online) {
-                let (origin, reason) = match last_made_ms {
-                    None => (origin.clone(), "first"),
-                    Some(_) => (None, "scheduled"),
-                };
+            if Instant::now() >= try_at && (origin.is_some() || self.is_due(last_made_ms, online)) {
+                let is_first = origin.is_some() || last_made_ms.is_none();
+                let reason = if is_first { "first" } else { "scheduled" };
                 let mut stopped = self.stopped.clone();
                 let made = tokio::select! {
-                    made = self.shared.snapshot(&handle, origin, reason) => made,
+                    made = self.shared.snapshot(&handle, origin.clone(), reason) => made,
                     // The archiver gives a running snapshot up when it is shut down.
                     _ = stopped.wait_for(|stopped| *stopped) => return,
                 };
                 self.shared.first_tried.notify_one();
-                if let Err(error) = made {
-                    tracing::warn!(%error, "the {reason} snapshot was not made; it is tried again");
-                    try_at = Instant::now() + SNAPSHOT_RETRY;
+                match made {
+                    Ok(_) => {
+                        origin = None;
+                        self.origin_held.store(false, Ordering::Release);
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "the {reason} snapshot was not made; it is tried again");
+                        try_at = Instant::now() + SNAPSHOT_RETRY;
+                    }
                 }
             }
             let snapshots = *self.shared.snapshots.lock();
+            if snapshots.last_ok && snapshots.last_ms > last_made_ms.unwrap_or(0) {
+                // The archive takes snapshots: what failed need not wait.
+                try_at = Instant::now();
+            }
             last_made_ms = snapshots.last.map(|_| snapshots.last_ms).or(last_made_ms);
             if self.wait(LOOK_INTERVAL).await {
                 return;
