@@ -27,13 +27,14 @@ use super::hot::HotCache;
 use super::lsm::{CompactionStep, FlushGuard, LsmTree};
 use super::mark::{self, MARK_KEY};
 use super::recent::Recent;
+use super::scan::TableScan;
 use super::snapshots::{Registration, Snapshots};
 use super::space::{Need, Space, WithoutSpace};
 use super::writer::Writer;
 use super::writes::{check_key, check_writes};
 use super::{
-    AppliedMark, Checkpoint, ENGINE_LSN_MAX, EngineError, EngineFault, EngineIter, EngineStats, EngineWrite, KeyRange,
-    RangeDeletion, ranges, seqno,
+    AppliedMark, Checkpoint, ENGINE_LSN_MAX, EngineError, EngineFault, EngineIter, EngineScan, EngineStats,
+    EngineWrite, KeyRange, RangeDeletion, ranges, seqno,
 };
 
 /// How long a waiting writer sleeps before it looks again, in case a wake-up came from elsewhere.
@@ -194,6 +195,19 @@ impl Core {
             Some(range) => EngineIter::new(self.tree.range(range, seqno::read_below(at))),
             None => EngineIter::new(std::iter::empty()),
         })
+    }
+
+    pub(super) fn scan(&self, range: KeyRange<'_>, at: Lsn) -> Result<EngineScan, EngineError> {
+        self.check_readable()?;
+        self.check_applied(at)?;
+        let newest = {
+            let writer = self.writer.lock();
+            (writer.mark().lsn == at && writer.is_in_tables()).then(|| self.tree.newest_runs())
+        };
+        match (newest, ranges::clip(range)) {
+            (Some(runs), Some(range)) => Ok(EngineScan::of_tables(TableScan::new(self.tree.dir(), runs, range)?)),
+            _ => Ok(EngineScan::of_iter(self.range(range, at)?)),
+        }
     }
 
     // ---- writing ----

@@ -1,4 +1,4 @@
-//! The only file that knows the `lsm-tree` crate: what RedDB relies on, and how it is kept from what it must not do.
+//! The file that knows the `lsm-tree` crate ([`super::scan`] knows how its tables are read): what RedDB relies on, and how it is kept from what it must not do.
 //!
 //! The tree is an active memtable, sealed memtables and levels of immutable tables. It has no log and no threads: it flushes
 //! and compacts when it is told to. Directory:
@@ -224,6 +224,12 @@ impl LsmTree {
         })
     }
 
+    /// The newest state's tables, as sorted runs: those of a run are in key order and do not overlap.
+    pub(super) fn newest_runs(&self) -> Vec<Vec<Table>> {
+        let version = self.tree.current_version();
+        version.iter_levels().flat_map(|level| level.iter()).map(|run| run.iter().cloned().collect()).collect()
+    }
+
     /// The memtable that is written to.
     pub(super) fn active(&self) -> Active {
         Active(self.tree.active_memtable())
@@ -444,7 +450,12 @@ pub(super) fn xxh3(bytes: &[u8]) -> u128 {
     hasher.checksum().into_u128()
 }
 
-fn tree_error(dir: &Path, action: &'static str, error: lsm_tree::Error) -> EngineError {
+/// Damage of a table that the crate does not see.
+pub(super) fn corrupt_table(dir: &Path, detail: &str) -> EngineError {
+    EngineError::Corrupt { path: dir.to_owned(), detail: format!("cannot read a table: {detail}") }
+}
+
+pub(super) fn tree_error(dir: &Path, action: &'static str, error: lsm_tree::Error) -> EngineError {
     // A file that is missing or too short is damage; everything else that the system says is about the system.
     let is_damage =
         |kind| matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData);

@@ -22,6 +22,7 @@ mod lsm;
 mod mark;
 mod ranges;
 mod recent;
+mod scan;
 mod seqno;
 mod snapshots;
 mod space;
@@ -42,6 +43,7 @@ use reddb_file::Lsn;
 pub(crate) use self::core::FaultHook;
 pub(crate) use config::EngineConfig;
 pub(crate) use error::{EngineError, EngineFault};
+pub(crate) use scan::{EngineScan, LentEntry};
 pub(crate) use store::LsmEngine;
 pub(crate) use types::{
     AppliedMark, Checkpoint, CheckpointFile, EngineIter, EngineStats, EngineWrite, RangeDeletion, Snapshot,
@@ -90,6 +92,14 @@ pub(crate) trait Engine: Send + Sync + 'static {
     ///
     /// As [`Engine::get`].
     fn range(&self, range: KeyRange<'_>, at: Lsn) -> Result<EngineIter, EngineError>;
+
+    /// As [`Engine::range`], for who reads a range once, forward, and keeps nothing of it: much cheaper where everything is in
+    /// tables and `at` is the newest applied LSN, as after a flush.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::get`].
+    fn scan(&self, range: KeyRange<'_>, at: Lsn) -> Result<EngineScan, EngineError>;
 
     /// Keeps the newest applied LSN readable for as long as the returned value lives.
     ///

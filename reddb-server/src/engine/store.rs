@@ -13,8 +13,8 @@ use super::core::{Core, FaultHook};
 use super::files::free_bytes;
 use super::space::{Space, SpaceProbe};
 use super::{
-    AppliedMark, Checkpoint, Engine, EngineConfig, EngineError, EngineIter, EngineStats, EngineWrite, KeyRange,
-    RangeDeletion, Snapshot,
+    AppliedMark, Checkpoint, Engine, EngineConfig, EngineError, EngineIter, EngineScan, EngineStats, EngineWrite,
+    KeyRange, RangeDeletion, Snapshot,
 };
 
 /// An [`Engine`] over a log-structured merge tree in one directory.
@@ -93,6 +93,10 @@ impl Engine for LsmEngine {
 
     fn range(&self, range: KeyRange<'_>, at: Lsn) -> Result<EngineIter, EngineError> {
         self.core.range(range, at)
+    }
+
+    fn scan(&self, range: KeyRange<'_>, at: Lsn) -> Result<EngineScan, EngineError> {
+        self.core.scan(range, at)
     }
 
     fn snapshot(&self) -> Snapshot {

@@ -80,6 +80,11 @@ impl Writer {
         self.sealed.len()
     }
 
+    /// Whether the memtables hold nothing.
+    pub(super) fn is_in_tables(&self) -> bool {
+        self.active.is_empty() && self.sealed.is_empty()
+    }
+
     /// Whether the background is not so far behind that sealing must wait.
     pub(super) fn may_seal(&self) -> bool {
         self.sealed.len() < MEMTABLES_SEALED_MAX && self.l0_runs < L0_RUNS_MAX

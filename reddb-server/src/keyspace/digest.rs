@@ -15,16 +15,16 @@
 use std::ops::Bound;
 use std::thread;
 
-use bytes::Bytes;
 use crossbeam_channel::{Sender, bounded};
 use sha2::{Digest, Sha256};
 
 use super::DATABASE_COUNT;
 use super::layout::{
-    DatabaseState, database_entry, decode_database, decode_entry, field_entry, key_entry, name_of, prefix_end,
+    DatabaseState, ValueRef, database_entry, decode_database, decode_entry_ref, field_entry, key_entry, name_part,
+    prefix_end,
 };
 use super::state::{State, StateError};
-use super::txn::{HashRef, Value};
+use super::txn::HashRef;
 use crate::engine::EngineError;
 
 const TYPE_STRING: u8 = 1;
@@ -89,14 +89,14 @@ fn walk(state: &dyn State, mut pieces: Pieces) -> Result<(), StateError> {
         };
         let from = key_entry(database.space, b"");
         let to = prefix_end(&from);
-        for item in state.range(Bound::Included(from), Bound::Excluded(to)) {
-            let (entry_key, value) = item?;
-            let entry = decode_entry(&entry_key, &value)?;
+        let mut entries = state.scan(Bound::Included(&from), Bound::Excluded(&to))?;
+        while let Some((entry_key, value)) = entries.next()? {
+            let entry = decode_entry_ref(entry_key, value)?;
             pieces.update(&db.to_le_bytes());
-            pieces.update_sized(&name_of(&entry_key));
+            pieces.update_sized(name_part(entry_key));
             pieces.update(&[match entry.value {
-                Value::String(_) => TYPE_STRING,
-                Value::Hash(_) => TYPE_HASH,
+                ValueRef::String(_) => TYPE_STRING,
+                ValueRef::Hash(_) => TYPE_HASH,
             }]);
             match entry.expires_at_ms {
                 None => pieces.update(&[0]),
@@ -106,8 +106,8 @@ fn walk(state: &dyn State, mut pieces: Pieces) -> Result<(), StateError> {
                 }
             }
             match &entry.value {
-                Value::String(value) => pieces.update_sized(value),
-                Value::Hash(fields) => walk_fields(&mut pieces, state, &entry_key, fields)?,
+                ValueRef::String(value) => pieces.update_sized(value),
+                ValueRef::Hash(fields) => walk_fields(&mut pieces, state, entry_key, fields)?,
             }
         }
     }
@@ -115,14 +115,14 @@ fn walk(state: &dyn State, mut pieces: Pieces) -> Result<(), StateError> {
     Ok(())
 }
 
-fn walk_fields(pieces: &mut Pieces, state: &dyn State, entry_key: &Bytes, fields: &HashRef) -> Result<(), StateError> {
+fn walk_fields(pieces: &mut Pieces, state: &dyn State, entry_key: &[u8], fields: &HashRef) -> Result<(), StateError> {
     pieces.update(&fields.field_count.to_le_bytes());
     let from = field_entry(fields.object, b"");
     let to = prefix_end(&from);
     let mut count = 0u64;
     for item in state.range(Bound::Included(from), Bound::Excluded(to)) {
         let (field_key, value) = item?;
-        pieces.update_sized(&name_of(&field_key));
+        pieces.update_sized(name_part(&field_key));
         pieces.update_sized(&value);
         count += 1;
     }

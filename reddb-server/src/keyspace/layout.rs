@@ -141,7 +141,13 @@ pub(crate) fn prefix_end(prefix: &[u8]) -> Bytes {
 /// The key within a space, or the field within an object, of an entry built by [`key_entry`] or [`field_entry`].
 #[must_use]
 pub(crate) fn name_of(entry_key: &Bytes) -> Bytes {
-    entry_key.slice((1 + OBJECT).min(entry_key.len())..)
+    entry_key.slice_ref(name_part(entry_key))
+}
+
+/// As [`name_of`].
+#[must_use]
+pub(crate) fn name_part(entry_key: &[u8]) -> &[u8] {
+    entry_key.get(1 + OBJECT..).unwrap_or_default()
 }
 
 /// The key of a database's entry, to read by.
@@ -371,29 +377,60 @@ pub(crate) fn encode_entry(entry: &Entry) -> Bytes {
     }
 }
 
+/// An [`Entry`] that borrows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EntryRef<'a> {
+    /// The value.
+    pub value: ValueRef<'a>,
+    /// When the key expires, in Unix milliseconds; `None` for never.
+    pub expires_at_ms: Option<u64>,
+}
+
+/// A [`Value`] that borrows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ValueRef<'a> {
+    /// A string.
+    String(&'a [u8]),
+    /// A hash.
+    Hash(HashRef),
+}
+
 /// The inverse of [`encode_entry`]; a string shares `value`'s memory.
 ///
 /// # Errors
 /// Where the value is no key's.
 pub(crate) fn decode_entry(entry_key: &[u8], value: &Bytes) -> Result<Entry, LayoutError> {
+    let entry = decode_entry_ref(entry_key, value)?;
+    let value = match entry.value {
+        ValueRef::String(string) => Value::String(value.slice_ref(string)),
+        ValueRef::Hash(hash) => Value::Hash(hash),
+    };
+    Ok(Entry { value, expires_at_ms: entry.expires_at_ms })
+}
+
+/// As [`decode_entry`].
+///
+/// # Errors
+/// Where the value is no key's.
+pub(crate) fn decode_entry_ref<'a>(entry_key: &[u8], value: &'a [u8]) -> Result<EntryRef<'a>, LayoutError> {
     let error = |reason| LayoutError::new(entry_key, reason);
-    let tag = *value.first().ok_or_else(|| error("an empty entry"))?;
+    let (tag, rest) = value.split_first().ok_or_else(|| error("an empty entry"))?;
     let (expires_at_ms, body) = if tag & TAG_EXPIRES == 0 {
-        (None, value.slice(1..))
+        (None, rest)
     } else {
-        let when = value[1..].first_chunk::<8>().ok_or_else(|| error("cut short in its expiry"))?;
-        (Some(u64::from_le_bytes(*when)), value.slice(9..))
+        let (when, body) = rest.split_first_chunk::<8>().ok_or_else(|| error("cut short in its expiry"))?;
+        (Some(u64::from_le_bytes(*when)), body)
     };
     let value = match tag & !TAG_EXPIRES {
-        TAG_STRING => Value::String(body),
+        TAG_STRING => ValueRef::String(body),
         TAG_HASH => {
             let (object, count) = body.split_first_chunk::<OBJECT>().ok_or_else(|| error("cut short in its object"))?;
             let count = <[u8; 8]>::try_from(count).map_err(|_| error("a hash entry of another length"))?;
-            Value::Hash(HashRef { object: ObjectId::from_bytes(*object), field_count: u64::from_le_bytes(count) })
+            ValueRef::Hash(HashRef { object: ObjectId::from_bytes(*object), field_count: u64::from_le_bytes(count) })
         }
         _ => return Err(error("unknown type")),
     };
-    Ok(Entry { value, expires_at_ms })
+    Ok(EntryRef { value, expires_at_ms })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use reddb_wire::ChangeError;
 
 use super::layout::LayoutError;
-use crate::engine::{Engine, EngineError, Snapshot};
+use crate::engine::{Engine, EngineError, EngineScan, LentEntry, Snapshot};
 use crate::reply::CommandError;
 
 /// An engine entry.
@@ -27,11 +27,49 @@ pub(crate) trait State: Send + Sync {
     /// The entries of a key range, in key order, read as they are asked for.
     fn range(&self, from: Bound<Bytes>, to: Bound<Bytes>) -> StateIter;
 
+    /// As [`State::range`], for who keeps nothing of what is read.
+    ///
+    /// # Errors
+    /// Where the engine cannot read.
+    fn scan(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<StateScan, StateError> {
+        let iter = self.range(from.map(Bytes::copy_from_slice), to.map(Bytes::copy_from_slice));
+        Ok(StateScan::Iter { iter, entry: None })
+    }
+
     /// The last entry of a key range.
     ///
     /// # Errors
     /// Where the engine cannot read.
     fn last(&self, from: Bound<Bytes>, to: Bound<Bytes>) -> Result<Option<StateEntry>, StateError>;
+}
+
+/// Lends the entries of a key range, in key order. After an error it is not asked again.
+pub(crate) enum StateScan {
+    /// What an engine reads.
+    Engine(EngineScan),
+    /// What is iterated.
+    Iter {
+        /// The entries.
+        iter: StateIter,
+        /// The one that is lent.
+        entry: Option<StateEntry>,
+    },
+}
+
+impl StateScan {
+    /// The next key and its value; none at the end.
+    ///
+    /// # Errors
+    /// Where the engine cannot read.
+    pub(crate) fn next(&mut self) -> Result<Option<LentEntry<'_>>, StateError> {
+        match self {
+            Self::Engine(scan) => Ok(scan.next()?),
+            Self::Iter { iter, entry } => {
+                *entry = iter.next().transpose()?;
+                Ok(entry.as_ref().map(|(key, value)| (&key[..], &value[..])))
+            }
+        }
+    }
 }
 
 /// An engine, read at an LSN that a snapshot keeps readable.
@@ -65,6 +103,10 @@ impl State for SnapshotState {
             Ok(entries) => Box::new(entries.map(|entry| entry.map_err(StateError::from))),
             Err(error) => Box::new(std::iter::once(Err(error.into()))),
         }
+    }
+
+    fn scan(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<StateScan, StateError> {
+        Ok(StateScan::Engine(self.engine.scan((from, to), self.snapshot.lsn())?))
     }
 
     fn last(&self, from: Bound<Bytes>, to: Bound<Bytes>) -> Result<Option<StateEntry>, StateError> {
