@@ -19,7 +19,7 @@ use crate::database::{ENGINE_FORMAT_VERSION, ENGINE_NAME};
 use crate::engine::{Engine, EngineConfig, LsmEngine};
 use crate::keyspace::layout::{decode_timeline, timeline_entry};
 use crate::keyspace::{SnapshotState, State, digest};
-use crate::replay::Replayer;
+use crate::replay::{Replayer, Runs};
 
 /// What a restore proved about the state it made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub struct EngineSink {
 
 struct Open {
     engine: Arc<dyn Engine>,
-    replayer: Replayer,
+    replayer: Replayer<Runs>,
 }
 
 impl EngineSink {
@@ -86,7 +86,7 @@ impl RestoreSink for EngineSink {
         }
         let engine: Arc<dyn Engine> = Arc::new(engine);
         self.root = staged.root().to_owned();
-        self.open = Some(Open { replayer: Replayer::new(Arc::clone(&engine)), engine });
+        self.open = Some(Open { replayer: Replayer::new(&*engine, Runs::new(Arc::clone(&engine))), engine });
         Ok(())
     }
 
@@ -103,8 +103,6 @@ impl RestoreSink for EngineSink {
                 format!("the state is at LSN {}, the restore ended at LSN {}", applied.lsn, end.mark.lsn).into()
             );
         }
-        // From tables alone the state is read much faster.
-        engine.flush()?;
         let state = SnapshotState::newest(&engine);
         let digest = digest::digest(&state)?;
         let timeline = state.get(&timeline_entry())?.ok_or("the state does not know its timeline")?;

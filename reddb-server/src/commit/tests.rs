@@ -98,7 +98,7 @@ impl Node {
         let engine =
             LsmEngine::open(&engine_dir.path().join("engine"), config, Chain::genesis(CLUSTER)).expect("opens");
         let engine: Arc<dyn Engine> = Arc::new(engine);
-        let mut replayer = crate::replay::Replayer::new(Arc::clone(&engine));
+        let mut replayer = crate::replay::Replayer::new(&*engine, crate::replay::Memtables::new(Arc::clone(&engine)));
         let place: Arc<dyn Vfs> = Arc::new(vfs.clone());
         let mut reader =
             reddb_file::wal::WalReader::new(place, Path::new(DIR), CLUSTER, TimelineId::FIRST, Lsn::new(1));

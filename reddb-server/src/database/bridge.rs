@@ -14,7 +14,7 @@ use reddb_file::{Chain, ClusterId, Lsn, Mark, TimedMark, TimelineId};
 
 use crate::commit::Committer;
 use crate::engine::{AppliedMark, Engine, EngineConfig, LsmEngine};
-use crate::replay::Replayer;
+use crate::replay::{Memtables, Replayer};
 
 /// What [`Origin`] adds to the checkpoint's directory's name for its engine's.
 const ORIGIN_EXTENSION: &str = "origin";
@@ -211,7 +211,7 @@ impl CheckpointSource for Origin {
         let scratch = Scratch(into.with_extension(ORIGIN_EXTENSION));
         let config = EngineConfig { memory_bytes: ORIGIN_MEMORY_BYTES };
         let engine = Arc::new(LsmEngine::open_to_load(&scratch.0, config, Chain::genesis(self.cluster))?);
-        let mut replayer = Replayer::new(Arc::clone(&engine) as Arc<dyn Engine>);
+        let mut replayer = Replayer::new(&*engine, Memtables::new(Arc::clone(&engine) as Arc<dyn Engine>));
         replayer.push_run(&self.record)?;
         replayer.finish()?;
         let made = checkpoint_of(&*engine, into)?;

@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::engine::{AppliedMark, Engine, EngineConfig, EngineError, EngineWrite, FaultHook, LsmEngine};
 use crate::keyspace::layout::{TimelineState, decode_timeline, timeline_entry};
 use crate::keyspace::{SnapshotState, State};
-use crate::replay::{Replayer, timeline_state_entry};
+use crate::replay::{Memtables, Replayer, timeline_state_entry};
 
 const SPARES_TARGET: u32 = 1;
 const SPARES_MAX: u32 = 3;
@@ -194,7 +194,7 @@ fn replay(
         from,
     );
     let started = std::time::Instant::now();
-    let mut replayer = Replayer::new(Arc::clone(engine) as Arc<dyn Engine>);
+    let mut replayer = Replayer::new(&**engine, Memtables::new(Arc::clone(engine) as Arc<dyn Engine>));
     while let Some(batch) = reader.next_batch(end.lsn)? {
         if batch.first_lsn == from && batch.chain_before != applied.chain {
             return Err(foreign());

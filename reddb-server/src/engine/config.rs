@@ -7,13 +7,18 @@
 //! | cache of hot values | 1/4 | |
 //! | filters and indexes of level 0, open iterators, flush and compaction buffers | 1/8 | |
 //!
-//! An engine that is only loaded, and read once from end to end, has little use for caches: its memtables take a half, its block
-//! cache an eighth, of which it needs no more than [`LOADING_BLOCK_CACHE_BYTES_MAX`]. What a cache does not hold costs no new pages.
+//! An engine that is only loaded, and read once from end to end, has little use for caches: its memtables, or the runs that go
+//! around them, take a half, its block cache an eighth, of which it needs no more than [`LOADING_BLOCK_CACHE_BYTES_MAX`]. What a
+//! cache does not hold costs no new pages.
 
 /// Full memtables that may wait to be flushed before writes wait.
 pub(super) const MEMTABLES_SEALED_MAX: usize = 3;
 /// Runs in level 0 that make writes wait until compaction has caught up.
 pub(super) const L0_RUNS_MAX: usize = 24;
+/// Tables in level 0 that are merged: every read of an absent key asks each of them.
+const L0_TABLES_MERGED: u8 = 4;
+/// Nobody reads while an engine is loaded, and the more are merged at once, the less is written. Below where writes slow down.
+const LOADING_L0_TABLES_MERGED: u8 = 10;
 /// Table files kept open.
 pub(super) const DESCRIPTORS_MAX: usize = 512;
 
@@ -51,6 +56,8 @@ pub(super) struct Budget {
     pub(super) hot_bytes: u64,
     /// The size at which compaction starts another table.
     pub(super) table_bytes: u64,
+    /// Tables in level 0 that are merged into level 1.
+    pub(super) l0_tables_merged: u8,
 }
 
 impl EngineConfig {
@@ -64,6 +71,7 @@ impl EngineConfig {
             block_cache_bytes: memory / 8 * 3 + (quarter - memtable_bytes * MEMTABLES),
             hot_bytes: quarter,
             table_bytes: table_bytes(memtable_bytes),
+            l0_tables_merged: L0_TABLES_MERGED,
         }
     }
 
@@ -76,6 +84,7 @@ impl EngineConfig {
             block_cache_bytes: (memory / 8).min(LOADING_BLOCK_CACHE_BYTES_MAX),
             hot_bytes: 0,
             table_bytes: table_bytes(memtable_bytes),
+            l0_tables_merged: LOADING_L0_TABLES_MERGED,
         }
     }
 }

@@ -21,7 +21,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use reddb_file::{Chain, Lsn};
 
 use super::background::Signals;
-use super::config::Budget;
+use super::config::{Budget, L0_RUNS_MAX};
 use super::files::prepare_empty_directory;
 use super::hot::HotCache;
 use super::lsm::{CompactionStep, FlushGuard, LsmTree};
@@ -31,7 +31,7 @@ use super::scan::TableScan;
 use super::snapshots::{Registration, Snapshots};
 use super::space::{Need, Space, WithoutSpace};
 use super::writer::Writer;
-use super::writes::{check_key, check_writes};
+use super::writes::{check_key, check_writes, memtable_bytes};
 use super::{
     AppliedMark, Checkpoint, ENGINE_LSN_MAX, EngineError, EngineFault, EngineIter, EngineScan, EngineStats,
     EngineWrite, KeyRange, RangeDeletion, ranges, seqno,
@@ -240,6 +240,72 @@ impl Core {
         *self.applied.lock() = mark;
         self.seal_if_full(&mut writer);
         self.slow_down(&mut writer, bytes);
+        Ok(())
+    }
+
+    pub(super) fn run_bytes_max(&self) -> u64 {
+        self.budget.memtable_bytes
+    }
+
+    pub(super) fn load_run(&self, mark: AppliedMark, writes: &[EngineWrite]) -> Result<(), EngineError> {
+        check_writes(writes)?;
+        assert!(
+            writes.is_sorted_by(|one, other| one.key() < other.key()),
+            "a run is sorted, and each key is once in it"
+        );
+        self.make_room_for_run()?;
+        self.in_foreground(|| {
+            let guard = self.tree.lock_flush();
+            {
+                let mut writer = self.writer.lock();
+                self.check_mark(&writer, mark)?;
+                writer.seal(&self.tree);
+            }
+            // What is in memtables is older, so it goes to tables first.
+            self.flush_sealed(&guard)?;
+            self.write_run(&guard, mark, writes)
+        })
+    }
+
+    fn write_run(&self, guard: &FlushGuard<'_>, mark: AppliedMark, writes: &[EngineWrite]) -> Result<(), EngineError> {
+        self.check_sequence()?;
+        self.space.check(self.tree.dir(), writes.iter().map(memtable_bytes).sum())?;
+        self.hot.begin(mark.lsn, writes.iter().map(|write| write.key().as_ref()));
+        // Both before the tables can be seen.
+        self.tree.raise_counter(seqno::counter_floor(mark.lsn));
+        self.recent.raise_sealed_lsn(mark.lsn);
+        let mark_write =
+            EngineWrite::Put { key: Bytes::from_static(MARK_KEY), value: Bytes::copy_from_slice(&mark::encode(&mark)) };
+        // No key comes after the engine's own.
+        let run = writes.iter().chain([&mark_write]);
+        let written = self.tree.add_run(guard, run, seqno::of_writes(mark.lsn), self.watermark());
+        written.map_err(|error| self.fail_unless_space(error))?;
+        if !self.hot.is_idle() {
+            writes.iter().for_each(|write| self.hot.publish(mark.lsn, write));
+        }
+        let l0_runs = self.tree.l0_runs();
+        self.writer.lock().skip_to(mark, l0_runs);
+        self.applied_lsn.store(mark.lsn.get(), Ordering::Release);
+        *self.applied.lock() = mark;
+        *self.flushed.lock() = mark;
+        self.flushes.fetch_add(1, Ordering::Relaxed);
+        self.signals.compact();
+        self.forget_states()
+    }
+
+    /// Waits until level 0 may have one more run.
+    fn make_room_for_run(&self) -> Result<(), EngineError> {
+        let started = Instant::now();
+        let mut writer = self.writer.lock();
+        while writer.l0_runs >= L0_RUNS_MAX {
+            self.check_writable(&writer)?;
+            if self.space.lacks_bytes(writer.l0_runs) > 0 {
+                return Err(self.space.refusal(self.tree.dir(), writer.l0_runs));
+            }
+            self.room.wait_for(&mut writer, ROOM_POLL);
+        }
+        drop(writer);
+        self.add_stall(started.elapsed());
         Ok(())
     }
 

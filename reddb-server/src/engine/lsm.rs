@@ -47,7 +47,7 @@ use lsm_tree::{
 
 use super::config::{Budget, DESCRIPTORS_MAX};
 use super::files::{io_error, sync_directory, write_new};
-use super::{CheckpointFile, EngineError, EngineStats, KeyRange};
+use super::{CheckpointFile, EngineError, EngineStats, EngineWrite, KeyRange};
 
 const CURRENT: &str = "current";
 const TABLES: &str = "tables";
@@ -56,8 +56,6 @@ const CURRENT_BYTES: usize = 8 + 16 + 1;
 const FILTER_BITS_PER_KEY: f32 = 10.0;
 /// By level; the last one holds for all that follow.
 const LEVEL_0_ONLY: [bool; 2] = [true, false];
-/// Tables in level 0 that are merged into level 1.
-const L0_TABLES_MERGED: u8 = 4;
 /// How often a checkpoint looks again because a compaction was installed meanwhile.
 const MANIFEST_ATTEMPTS_MAX: usize = 1000;
 
@@ -143,7 +141,7 @@ impl LsmTree {
             sync_directory(parent)?;
         }
         let strategy =
-            Leveled::default().with_l0_threshold(L0_TABLES_MERGED).with_table_target_size(budget.table_bytes);
+            Leveled::default().with_l0_threshold(budget.l0_tables_merged).with_table_target_size(budget.table_bytes);
         Ok(Self { dir: dir.to_owned(), tree, counter, cache, strategy: Arc::new(strategy) })
     }
 
@@ -263,6 +261,29 @@ impl LsmTree {
             Ok(_) => Ok(()),
             Err(error) => Err(tree_error(&self.dir, "flush a memtable", error)),
         }
+    }
+
+    /// Writes a sorted run to tables and installs those, all under one number. Nothing in memtables may be newer.
+    pub(super) fn add_run<'w>(
+        &self,
+        _guard: &FlushGuard<'_>,
+        writes: impl Iterator<Item = &'w EngineWrite>,
+        number: u64,
+        watermark: u64,
+    ) -> Result<(), EngineError> {
+        let entries = writes.map(|write| {
+            Ok(match write {
+                EngineWrite::Put { key, value } => {
+                    InternalValue::from_components(key.clone(), value.clone(), number, ValueType::Value)
+                }
+                EngineWrite::Delete { key } => InternalValue::new_tombstone(key.clone(), number),
+            })
+        });
+        let written = self.tree.flush_to_tables(entries).and_then(|written| match written {
+            Some((tables, _)) => self.tree.register_tables(&tables, None, None, &[], watermark),
+            None => Ok(()),
+        });
+        written.map_err(|error| tree_error(&self.dir, "write a run", error))
     }
 
     /// Takes one step of compaction. Called by one thread. Where it fails, the files it wrote are removed.

@@ -124,6 +124,21 @@ pub(crate) trait Engine: Send + Sync + 'static {
     /// As [`Engine::apply`], and [`EngineError::OutOfSpace`] where a full memtable cannot be flushed.
     fn load(&self, mark: AppliedMark, writes: &[EngineWrite]) -> Result<(), EngineError>;
 
+    /// As [`Engine::load`], for writes in ascending order of keys, each key once: they are written to tables at once, and are
+    /// durable when this returns, with everything before them. Meant for [`Engine::run_bytes_max`] of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::load`], and errors of the disk.
+    ///
+    /// # Panics
+    ///
+    /// Where the keys are not in ascending order.
+    fn load_run(&self, mark: AppliedMark, writes: &[EngineWrite]) -> Result<(), EngineError>;
+
+    /// How much of its memory the engine means for one run that is to be loaded, in bytes.
+    fn run_bytes_max(&self) -> u64;
+
     /// The last record applied.
     fn applied(&self) -> AppliedMark;
 

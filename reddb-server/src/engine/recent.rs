@@ -95,6 +95,11 @@ impl Recent {
         next
     }
 
+    /// Records up to `last` are about to come into tables without having been in a memtable.
+    pub(super) fn raise_sealed_lsn(&self, last: Lsn) {
+        self.sealed_lsn.store(last.get(), Ordering::Release);
+    }
+
     /// So many memtables are sealed and not in tables: what came before them is.
     pub(super) fn keep(&self, sealed: usize) {
         let mut filters = self.filters.write();

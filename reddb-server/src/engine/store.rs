@@ -111,6 +111,14 @@ impl Engine for LsmEngine {
         self.core.load(mark, writes)
     }
 
+    fn load_run(&self, mark: AppliedMark, writes: &[EngineWrite]) -> Result<(), EngineError> {
+        self.core.load_run(mark, writes)
+    }
+
+    fn run_bytes_max(&self) -> u64 {
+        self.core.run_bytes_max()
+    }
+
     fn applied(&self) -> AppliedMark {
         self.core.applied()
     }

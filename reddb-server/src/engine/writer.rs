@@ -80,6 +80,12 @@ impl Writer {
         self.sealed.len()
     }
 
+    /// Everything up to a record was put into tables, beside the memtables, which are empty.
+    pub(super) fn skip_to(&mut self, mark: AppliedMark, l0_runs: usize) {
+        debug_assert!(self.is_in_tables(), "what is in memtables would be taken for newer than the tables");
+        (self.mark, self.marked, self.l0_runs) = (mark, mark.lsn, l0_runs);
+    }
+
     /// Whether the memtables hold nothing.
     pub(super) fn is_in_tables(&self) -> bool {
         self.active.is_empty() && self.sealed.is_empty()

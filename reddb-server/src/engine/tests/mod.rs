@@ -7,6 +7,7 @@ mod concurrency;
 mod deletion;
 mod durability;
 mod memory;
+mod runs;
 mod scan;
 mod traps;
 mod versions;

@@ -3,7 +3,8 @@
 //! Invariants: records come in LSN order and without holes; each is applied whole; the chain that the engine remembers is
 //! the one that the caller proved.
 
-use std::sync::Arc;
+mod memtables;
+mod runs;
 
 use bytes::Bytes;
 use reddb_file::archive::RecordRun;
@@ -12,13 +13,13 @@ use reddb_file::timeline::TimelineRecordError;
 use reddb_file::{Chain, Lsn, RecordKind, TimelineRecord};
 use reddb_wire::changes;
 
-use crate::engine::{AppliedMark, Engine, EngineError, EngineWrite};
+use crate::engine::{AppliedMark, Engine, EngineError};
+use crate::keyspace::StateError;
 use crate::keyspace::layout::{TimelineState, encode_timeline, timeline_entry};
 use crate::keyspace::lower::lower;
-use crate::keyspace::{Overlay, StateError};
 
-/// Bytes of records handed to the engine at once.
-const CHUNK_BYTES: usize = 1024 * 1024;
+pub(crate) use memtables::Memtables;
+pub(crate) use runs::Runs;
 
 /// A record that cannot be applied.
 #[derive(Debug, thiserror::Error)]
@@ -60,21 +61,32 @@ pub(crate) enum ReplayError {
     Engine(#[from] EngineError),
 }
 
-/// Applies records in order, many at once.
-pub(crate) struct Replayer {
-    engine: Arc<dyn Engine>,
-    applied: AppliedMark,
-    /// What was taken and the engine was not told yet.
-    chunk: Overlay,
-    chunk_bytes: usize,
+/// Where the changes of records go on their way into an engine.
+pub(crate) trait Target {
+    /// The newest value of an entry, of all that was set.
+    fn get(&mut self, key: &[u8]) -> Result<Option<Bytes>, StateError>;
+
+    /// Changes an entry, or removes it.
+    fn set(&mut self, key: Bytes, value: Option<Bytes>);
+
+    /// Everything up to a record was set, the last of it from so many bytes of records. May hand it to the engine.
+    fn taken(&mut self, mark: AppliedMark, record_bytes: usize) -> Result<(), EngineError>;
+
+    /// Hands everything up to a record to the engine.
+    fn finish(self, mark: AppliedMark) -> Result<(), EngineError>;
 }
 
-impl Replayer {
-    /// Goes on where the engine is.
+/// Applies records in order, many at once.
+pub(crate) struct Replayer<T> {
+    target: T,
+    applied: AppliedMark,
+}
+
+impl<T: Target> Replayer<T> {
+    /// Goes on where `engine` is, which is the target's.
     #[must_use]
-    pub(crate) fn new(engine: Arc<dyn Engine>) -> Self {
-        let applied = engine.applied();
-        Self { engine, applied, chunk: Overlay::new(), chunk_bytes: 0 }
+    pub(crate) fn new(engine: &dyn Engine, target: T) -> Self {
+        Self { target, applied: engine.applied() }
     }
 
     /// Takes a record; `chain` is the chain after it.
@@ -84,7 +96,7 @@ impl Replayer {
     pub(crate) fn push(&mut self, record: &RecordView<'_>, chain: Chain) -> Result<(), ReplayError> {
         self.take(record)?;
         self.applied.chain = chain;
-        self.flush_if_large()
+        Ok(self.target.taken(self.applied, record.bytes.len())?)
     }
 
     /// Takes a run of records, whose chain is proved.
@@ -100,7 +112,7 @@ impl Replayer {
             rest = &rest[record.bytes.len()..];
         }
         self.applied.chain = run.chain_after();
-        self.flush_if_large()
+        Ok(self.target.taken(self.applied, run.bytes().len())?)
     }
 
     /// Takes a record; the chain after it is still to be said.
@@ -114,47 +126,30 @@ impl Replayer {
         match record.kind {
             RecordKind::Timeline => {
                 let (key, value) = timeline_write(record)?;
-                self.chunk.set(key, Some(value));
+                self.target.set(key, Some(value));
             }
             RecordKind::Changes => {
                 self.lower(record.payload).map_err(|source| ReplayError::Changes { lsn: record.lsn, source })?;
             }
         }
-        self.chunk_bytes += record.bytes.len();
         self.applied = AppliedMark { lsn: record.lsn, time_ms: record.time_ms, ..self.applied };
         Ok(())
-    }
-
-    fn flush_if_large(&mut self) -> Result<(), ReplayError> {
-        if self.chunk_bytes >= CHUNK_BYTES { self.flush_chunk() } else { Ok(()) }
     }
 
     /// Hands everything taken to the engine.
     ///
     /// # Errors
     /// Where the engine fails.
-    pub(crate) fn finish(mut self) -> Result<AppliedMark, ReplayError> {
-        self.flush_chunk()?;
+    pub(crate) fn finish(self) -> Result<AppliedMark, ReplayError> {
+        self.target.finish(self.applied)?;
         Ok(self.applied)
-    }
-
-    fn flush_chunk(&mut self) -> Result<(), ReplayError> {
-        if self.chunk_bytes > 0 {
-            let writes: Vec<EngineWrite> = self.chunk.take().into_iter().map(EngineWrite::from).collect();
-            self.engine.load(self.applied, &writes)?;
-            self.chunk_bytes = 0;
-        }
-        Ok(())
     }
 
     fn lower(&mut self, payload: &[u8]) -> Result<(), StateError> {
         for change in changes(payload)? {
-            let lowered = lower(&change?, |key| match self.chunk.get(key) {
-                Some(value) => Ok(value.clone()),
-                None => Ok(self.engine.get_newest(key)?.1),
-            })?;
+            let lowered = lower(&change?, |key| self.target.get(key))?;
             for (key, value) in lowered.into_iter().flatten() {
-                self.chunk.set(key, value);
+                self.target.set(key, value);
             }
         }
         Ok(())
