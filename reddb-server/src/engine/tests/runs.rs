@@ -73,3 +73,22 @@ fn a_run_that_is_not_sorted_is_a_mistake_of_the_caller() {
     let rig = Rig::new();
     drop(rig.engine().load_run(mark(1), &[put("b", "1"), put("a", "1")]));
 }
+
+#[test]
+fn a_held_version_stays_readable_though_compaction_takes_it_from_under_newer_runs() {
+    let mut rig = Rig::new();
+    let all = |round: u64| (0..500).map(|key| put(format!("key:{key:03}"), round.to_string())).collect::<Vec<_>>();
+    let at = load(&mut rig, 1, all(0));
+    let held = rig.engine().snapshot();
+    assert_eq!(held.lsn(), at);
+    let compactions = rig.engine().stats().compactions;
+    for round in 1..=8 {
+        load(&mut rig, 1, all(round));
+    }
+    eventually("a compaction", || {
+        let stats = rig.engine().stats();
+        stats.compactions > compactions && stats.l0_runs < 4
+    });
+    rig.expect_model_at(at);
+    rig.expect_model_at(rig.engine().applied().lsn);
+}
