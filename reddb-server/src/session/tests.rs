@@ -218,8 +218,8 @@ async fn a_pipelines_writes_share_a_sync_however_many_reads_they_take() {
     let before = syncs(&server);
     operator.call(&["CLIENT", "UNPAUSE"], "+OK\r\n").await;
     client.expect(&"+OK\r\n".repeat(WRITES)).await;
-    // More than three reads' worth. The second sync is for a network that takes its time.
-    assert!(syncs(&server) - before <= 2, "{} syncs for {WRITES} pipelined writes", syncs(&server) - before);
+    // More than three reads' worth, so that a sync for each would be four. A network that takes its time costs one or two.
+    assert!(syncs(&server) - before <= 3, "{} syncs for {WRITES} pipelined writes", syncs(&server) - before);
     server.stop().await;
 }
 
