@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use reddb_tests::cli::{Outcome, binary, reddb, run};
-use reddb_tests::digest::{digest, receipt};
+use reddb_tests::digest::{Digest, digest, receipt};
 use reddb_tests::door::Door;
 use reddb_tests::gcs::account::Account;
 use reddb_tests::gcs::http::{Outage, Server};
@@ -182,6 +182,18 @@ impl Away {
         let mut command = Command::new(binary());
         run(command.args(arguments).args(["--archive", self.scene.archive()]).envs(self.environment(self.store)))
     }
+
+    /// The archive is sound, and gives each of these states back.
+    fn expect_restores(&self, states: &[Digest]) {
+        let _ = self.run(&["verify"]).expect_code(0);
+        for wanted in states {
+            let lsn = wanted.lsn.to_string();
+            let into = self.scene.path(&format!("restored-{lsn}"));
+            let arguments = ["restore", "--into", into.to_str().unwrap(), "--to-lsn", &lsn, "--json"];
+            let report = self.run(&arguments).expect_code(0).json();
+            assert_eq!(report["digest"].as_str(), Some(wanted.sha256.as_str()), "{report}");
+        }
+    }
 }
 
 #[test]
@@ -210,13 +222,7 @@ fn a_new_directory_starts_without_its_archive_and_every_record_of_it_can_be_rest
         node.get("/admin/status").unwrap().json()["archive"]["snapshot_lsn"].as_u64().filter(|lsn| *lsn == 1)
     });
     assert_eq!(node.stop().code(), Some(0));
-    let _ = away.run(&["verify"]).expect_code(0);
-    for (name, wanted) in [("then", first), ("now", last)] {
-        let (into, lsn) = (away.scene.path(name), wanted.lsn.to_string());
-        let arguments = ["restore", "--into", into.to_str().unwrap(), "--to-lsn", &lsn, "--json"];
-        let report = away.run(&arguments).expect_code(0).json();
-        assert_eq!(report["digest"].as_str(), Some(wanted.sha256.as_str()), "{report}");
-    }
+    away.expect_restores(&[first, last]);
 }
 
 #[test]
@@ -253,13 +259,7 @@ fn the_first_record_stays_in_the_log_until_the_archive_has_a_snapshot_that_reach
         info["snapshots"].as_array().unwrap().iter().any(|snapshot| snapshot["lsn"] == 1).then_some(())
     });
     assert_eq!(node.stop().code(), Some(0));
-    let _ = away.run(&["verify"]).expect_code(0);
-    for (name, wanted) in [("then", first), ("now", last)] {
-        let (into, lsn) = (away.scene.path(name), wanted.lsn.to_string());
-        let arguments = ["restore", "--into", into.to_str().unwrap(), "--to-lsn", &lsn, "--json"];
-        let report = away.run(&arguments).expect_code(0).json();
-        assert_eq!(report["digest"].as_str(), Some(wanted.sha256.as_str()), "{report}");
-    }
+    away.expect_restores(&[first, last]);
 }
 
 #[test]
