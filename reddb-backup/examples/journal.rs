@@ -15,8 +15,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use reddb_backup::claim::{Claimant, LocalTimeline, Takeover, WatchSettings, claim};
 use reddb_backup::clock::{Clock, SystemClock};
-use reddb_backup::history::History;
 use reddb_backup::history::read::read;
+use reddb_backup::history::{Base, History};
 use reddb_backup::plan::{Request, Target, plan};
 use reddb_backup::progress::Silent;
 use reddb_backup::restore::{BaseMark, RestoreOptions, RestoreSink, RestoredMark, StagedDirectory, restore};
@@ -126,9 +126,13 @@ impl Lines {
 
 impl RestoreSink for Lines {
     fn open_base(&mut self, staged: &StagedDirectory, base: &BaseMark) -> Result<(), SourceError> {
-        println!("  the snapshot's files are in place: LSN {}", base.mark.lsn);
+        println!("  the base is in place: LSN {}", base.mark.lsn);
         self.root = staged.root().to_owned();
-        self.take(&std::fs::read(staged.base().join("journal"))?)
+        match &base.base {
+            // No snapshot lies before what is restored: every line comes from the log.
+            Base::Genesis => Ok(()),
+            Base::Snapshot(_) => self.take(&std::fs::read(staged.base().join("journal"))?),
+        }
     }
 
     fn apply(&mut self, records: &RecordRun) -> Result<(), SourceError> {
@@ -182,7 +186,7 @@ async fn main() -> Result<(), SourceError> {
     let claim = claim(&store, &claimant, &*journal, &WatchSettings::default(), &SystemClock).await?;
     println!("{store}: this process holds epoch {}", claim.epoch);
 
-    // From here on lines are shipped by themselves. A new archive begins with a snapshot.
+    // From here on lines are shipped by themselves. With a snapshot now and then a restore has less to replay.
     let (archiver, task) = Archiver::start(ArchiverParts {
         store: store.clone(),
         claim,

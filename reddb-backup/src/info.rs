@@ -269,7 +269,7 @@ impl fmt::Display for ArchiveInfo {
             if gap.newest.is_none() {
                 writeln!(
                     f,
-                    "NO STATE  {} records are archived, and no snapshot to replay them on",
+                    "NO STATE  {} records are archived, without LSN 1 and without a snapshot to replay them on",
                     gap.records_missing
                 )?;
             } else if gap.records_missing > 0 {

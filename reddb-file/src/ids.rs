@@ -17,6 +17,8 @@ pub struct Lsn(u64);
 impl Lsn {
     /// The position before the first record.
     pub const ZERO: Self = Self(0);
+    /// The first record.
+    pub const FIRST: Self = Self(1);
     /// The largest position.
     pub const MAX: Self = Self(u64::MAX);
 

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use reddb_backup::history::Base;
 use reddb_backup::restore::{BaseMark, RestoreSink, RestoredMark, StagedDirectory};
 use reddb_backup::source::SourceError;
 use reddb_file::archive::RecordRun;
@@ -28,7 +29,7 @@ pub struct RestoredState {
     pub digest: [u8; 32],
 }
 
-/// Takes a snapshot of RedDB's engine and the records after it.
+/// Takes a snapshot of RedDB's engine, or begins with an empty one, and the records after it.
 pub struct EngineSink {
     memory_bytes: u64,
     ttl: TtlMode,
@@ -66,11 +67,13 @@ impl EngineSink {
 
 impl RestoreSink for EngineSink {
     fn open_base(&mut self, staged: &StagedDirectory, base: &BaseMark) -> Result<(), SourceError> {
-        if base.engine.as_str() != ENGINE_NAME || base.engine_format_version != ENGINE_FORMAT_VERSION {
+        if let Base::Snapshot(made) = &base.base
+            && (made.engine.as_str() != ENGINE_NAME || made.engine_format_version != ENGINE_FORMAT_VERSION)
+        {
             return Err(format!(
                 "the snapshot holds files of engine {} with layout {}; this program reads {ENGINE_NAME} with layout \
                  {ENGINE_FORMAT_VERSION}: use the version of reddb that made it",
-                base.engine, base.engine_format_version
+                made.engine, made.engine_format_version
             )
             .into());
         }
@@ -79,7 +82,7 @@ impl RestoreSink for EngineSink {
         let applied = engine.applied();
         if (applied.lsn, applied.chain) != (base.mark.lsn, base.mark.chain) {
             return Err(format!(
-                "the snapshot's manifest says LSN {} with chain {}, its files hold LSN {} with chain {}",
+                "the restore begins at LSN {} with chain {}, the engine's files hold LSN {} with chain {}",
                 base.mark.lsn, base.mark.chain, applied.lsn, applied.chain
             )
             .into());
@@ -91,12 +94,12 @@ impl RestoreSink for EngineSink {
     }
 
     fn apply(&mut self, records: &RecordRun) -> Result<(), SourceError> {
-        let open = self.open.as_mut().ok_or("records came before the snapshot")?;
+        let open = self.open.as_mut().ok_or("records came before the base")?;
         Ok(open.replayer.push_run(records)?)
     }
 
     fn finish(&mut self, end: &RestoredMark) -> Result<(), SourceError> {
-        let Open { engine, replayer } = self.open.take().ok_or("the restore ended before the snapshot")?;
+        let Open { engine, replayer } = self.open.take().ok_or("the restore ended before the base")?;
         let applied = replayer.finish()?;
         if (applied.lsn, applied.chain) != (end.mark.lsn, end.mark.chain) {
             return Err(

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reddb_tests::cli::{Outcome, binary, reddb, run};
 use reddb_tests::digest::{Digest, digest, receipt};
@@ -262,6 +263,59 @@ fn the_first_record_stays_in_the_log_until_the_archive_has_a_snapshot_that_reach
     away.expect_restores(&[first, last]);
 }
 
+/// The state after each of some records, from the first one on; `write` makes the records.
+fn states_of_every_record(client: &mut Client, count: usize) -> Vec<Digest> {
+    let mut states = vec![digest(client)];
+    assert_eq!(states[0].lsn, 1, "nothing was written but the timeline's record");
+    for index in 1..count {
+        client.expect(&["SET", &format!("key:{}", index % 5), &index.to_string()]);
+        states.push(digest(client));
+    }
+    states
+}
+
+#[test]
+fn every_record_comes_back_where_the_server_dies_right_after_the_first_snapshot_of_an_archive_that_came_late() {
+    let away = Away::new();
+    let node = away.start("node", away.door.address());
+    let mut client = node.client();
+    let states = states_of_every_record(&mut client, 8);
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis().to_string();
+    // Sleep: the next record must carry a later time, in milliseconds, than the one asked for.
+    std::thread::sleep(Duration::from_millis(5));
+    write_some(&mut client, "later", 3);
+    let last = digest(&mut client);
+
+    away.door.open(away.store);
+    let snapshot = wait::until("a backup is published", || {
+        let backup = reddb(&["backup", "--admin", &node.admin_url(), "--json"]);
+        (backup.code == 0).then(|| backup.json())
+    });
+    node.kill9();
+    assert_eq!(snapshot["lsn"].as_u64(), Some(last.lsn), "it is of the present state");
+    away.expect_restores(&states);
+    away.expect_restores(&[last]);
+    let into = away.scene.path("by-time");
+    let by_time = away.run(&["restore", "--into", into.to_str().unwrap(), "--to-time", &time, "--json"]);
+    let by_time = by_time.expect_code(0).json();
+    assert_eq!(by_time["digest"].as_str(), Some(states.last().unwrap().sha256.as_str()), "{by_time}");
+}
+
+#[test]
+fn an_archive_whose_store_never_took_a_snapshot_gives_every_record_back() {
+    let away = Away::new();
+    let node = away.start("node", away.door.address());
+    let states = states_of_every_record(&mut node.client(), 5);
+    away.outage.of(Some("/objects/"));
+    away.door.open(away.store);
+    wait_until_archived(&node);
+    assert_ne!(reddb(&["backup", "--admin", &node.admin_url()]).code, 0);
+    node.kill9();
+    let info = away.run(&["info"]).expect_code(0).stdout;
+    assert!(info.contains("restorable  LSN 1 to 5") && !info.contains("NO STATE"), "{info}");
+    away.expect_restores(&states);
+}
+
 #[test]
 fn a_new_directory_whose_archive_turns_out_to_be_anothers_takes_no_more_writes_and_changes_nothing_there() {
     let away = Away::new();
@@ -468,6 +522,70 @@ fn any_missing_object_is_seen() {
         std::fs::write(&path, &good).unwrap();
     }
     let _ = scene.verify().expect_code(0);
+}
+
+#[test]
+fn without_its_snapshots_an_archive_says_that_they_are_missing_and_gives_every_record_back() {
+    let scene = finished_archive();
+    let restored = |folder: &str, target: &str| {
+        let report = scene.restore(&format!("{folder}-{target}"), &["--to-lsn", target, "--json"]);
+        let report = report.expect_code(0).json();
+        (report["digest"].as_str().unwrap().to_owned(), report["snapshot"].clone())
+    };
+    const TARGETS: [&str; 4] = ["1", "20", "31", "91"];
+    let with = TARGETS.map(|target| restored("with", target));
+    for manifest in files_below(&scene.archive_dir().join("snapshots")) {
+        std::fs::remove_file(manifest).unwrap();
+    }
+    let verified = scene.verify().expect_code(5);
+    assert!(verified.stdout.contains("FAULT     snapshots/"), "{}{}", verified.stdout, verified.stderr);
+    for (target, (wanted, snapshot)) in TARGETS.into_iter().zip(with) {
+        assert!(snapshot.is_object(), "LSN {target}: {snapshot}");
+        assert_eq!(restored("without", target), (wanted, serde_json::Value::Null), "LSN {target}");
+    }
+    // The empty state is what everything begins with, and none that could be served.
+    let refused = scene.restore("before", &["--to-time", "2001-01-01T00:00:00Z"]).expect_code(7);
+    assert!(refused.stderr.contains("the nearest reachable state is LSN 1 of timeline 1"), "{}", refused.stderr);
+    let refused = scene.restore("before", &["--to-lsn", "0"]).expect_code(3);
+    assert!(refused.stderr.contains("LSNs begin with 1"), "{}", refused.stderr);
+}
+
+#[test]
+fn in_place_of_a_damaged_first_snapshot_the_log_is_replayed_only_where_an_operator_says_so() {
+    let scene = Scene::new();
+    let node = scene.start("node");
+    let mut client = node.client();
+    write_some(&mut client, "first", 10);
+    let wanted = digest(&mut client);
+    wait_until_archived(&node);
+    assert_eq!(node.stop().code(), Some(0));
+    let damage = |folder: &str| {
+        let path = files_below(&scene.archive_dir().join(folder)).pop().unwrap();
+        let good = std::fs::read(&path).unwrap();
+        let mut bad = good.clone();
+        let middle = bad.len() / 2;
+        bad[middle] ^= 1;
+        std::fs::write(&path, bad).unwrap();
+        (path, good)
+    };
+    // A file of it: only reading it tells, and the error says how to go without.
+    let (path, good) = damage("objects");
+    let refused = scene.restore("file", &[]).expect_code(5);
+    assert!(refused.stderr.contains("--snapshot none"), "{}", refused.stderr);
+    std::fs::write(path, good).unwrap();
+    // Its manifest: there is no plan.
+    damage("snapshots");
+    let refused = scene.restore("manifest", &[]).expect_code(7);
+    assert!(refused.stderr.contains("name `none` as the snapshot"), "{}", refused.stderr);
+    let report = scene.restore("none", &["--snapshot", "none", "--json"]).expect_code(0).json();
+    assert_eq!(
+        (report["digest"].as_str(), &report["snapshot"]),
+        (Some(wanted.sha256.as_str()), &serde_json::Value::Null)
+    );
+    // What was restored is a directory to serve, like any other.
+    let _ = scene.restore("serve", &["--snapshot", "none"]).expect_code(0);
+    let node = Node::start(&scene.path("serve"), &scene.options().switch("--takeover"));
+    assert_eq!(digest(&mut node.client()).sha256, wanted.sha256);
 }
 
 #[test]

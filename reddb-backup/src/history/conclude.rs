@@ -229,7 +229,7 @@ impl History {
         self.faults.extend(found);
     }
 
-    /// Between the first snapshot and the end that is proved, no record is missing.
+    /// Between the first base and the end that is proved, no record is missing.
     fn check_coverage(&mut self) {
         let named = self.named_by_faults();
         for timeline in self.tree.usable().collect::<Vec<_>>() {
@@ -254,7 +254,8 @@ impl History {
             }
             let first = self.segments(timeline).first().map(|segment| segment.first_lsn);
             if let Some(first_lsn) = first.filter(|first| first.prev().is_some_and(|before| before < needed)) {
-                let detail = "no snapshot lies before these records, so no restore can reach them";
+                let detail = "no snapshot lies before these records, nor does the log go back to LSN 1 from them, so no \
+                              restore can reach them";
                 let key = reddb_file::archive::layout::snapshots_prefix(timeline);
                 let last_lsn = base.and_then(Lsn::prev).unwrap_or(end);
                 if first_lsn <= last_lsn {
@@ -265,19 +266,25 @@ impl History {
         }
     }
 
-    /// Where the first restorable state of `timeline`'s own records is: its fork, where an ancestor has a snapshot at or
-    /// before it, else its first snapshot.
+    /// After which record none of `timeline`'s own may be missing: its fork, where a base lies at or before it, else its first
+    /// snapshot.
     fn base_lsn(&self, timeline: TimelineId) -> Option<Lsn> {
         let fork = self.tree.start(timeline).map_or(Lsn::ZERO, |start| start.lsn);
         let path = self.tree.path(timeline);
+        // An archive whose log began at LSN 1 is to hold it from there on, also where its first segments are lost.
+        let begun_at_genesis = self.epochs.begun().any(|(_, begins)| begins.lsn == Lsn::ZERO);
+        let root_at_genesis = path.first().is_some_and(|root| root.after == Lsn::ZERO);
+        if root_at_genesis && (begun_at_genesis || self.begins_with_the_cluster(timeline)) {
+            return Some(fork);
+        }
         let on_path = path
             .iter()
             .flat_map(|span| self.snapshots(span.timeline).iter().filter(|snapshot| span.holds_state(snapshot.lsn)));
         on_path.map(|snapshot| snapshot.lsn.max(fork)).min()
     }
 
-    /// The records of `timeline`'s own that a restore would need and no segment holds: between its first restorable state
-    /// and its proved end.
+    /// The records of `timeline`'s own that a restore would need and no segment holds: between its first base and its proved
+    /// end.
     #[must_use]
     pub fn holes(&self, timeline: TimelineId) -> Vec<LsnRange> {
         let end = self.end(timeline);

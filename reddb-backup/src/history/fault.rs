@@ -40,7 +40,7 @@ pub enum FaultKind {
     ForeignCluster,
     /// Something shipped under an epoch that never began.
     EpochNotBegun,
-    /// Records that no snapshot lies before.
+    /// Records that no snapshot lies before, of a log that does not begin at LSN 1.
     NoSnapshotBefore,
     /// An object that is no part of an archive's layout.
     UnknownObject,

@@ -7,9 +7,10 @@
 //! * A segment counts if both its objects are there, its epoch began on its timeline, it is not void, and it begins
 //!   after the timeline's fork. Overlapping segments are legal if and only if their chains agree ([`mod@line`]).
 //! * The archive must reach what its documents prove that it had reached (`witness`): less is a lost tail. Between the
-//!   first snapshot and that end, nothing may be missing.
+//!   base of its first state (LSN 1's is [`Base::Genesis`], else it is a snapshot) and that end, nothing may be missing.
 //! * Whatever is wrong is collected, never skipped over in silence ([`fault`]).
 
+pub mod base;
 pub mod contents;
 pub mod epochs;
 pub mod fault;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use reddb_file::archive::{ForkPoint, PointName, RestorePoint, SegmentSidecar};
 use reddb_file::{Chain, ClusterId, Lsn, TimelineId};
 
+pub use base::Base;
 pub use contents::{Contents, Slot, Snapshot, SnapshotKey};
 pub use epochs::{Closing, Epochs};
 pub use fault::{Fault, FaultKind, LsnRange};

@@ -1,4 +1,4 @@
-//! What can be restored: from each snapshot on a timeline's path, the run of records after it.
+//! What can be restored: from each base of a timeline, a snapshot on its path or genesis, the run of records after it.
 //!
 //! And until when a timeline is *complete*: no record that its history does not hold has that time or an earlier one.
 //! A target time is only answered up to there. The rule:
@@ -13,7 +13,7 @@
 use reddb_file::{Chain, Lsn, TimelineId};
 use serde::Serialize;
 
-use super::{History, Run, Snapshot};
+use super::{Base, History, Run, Snapshot};
 
 /// A state that can be named: an LSN and, where it is known without reading records, its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -29,7 +29,7 @@ pub struct Moment {
 /// Consecutive states that can be restored, all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Reachable {
-    /// The first: a snapshot.
+    /// The first: a snapshot's, or LSN 1.
     pub first: Moment,
     /// The last.
     pub last: Moment,
@@ -39,7 +39,7 @@ impl History {
     /// The snapshots that a restore on `timeline` may start from, in LSN order: those on its path, at or before the forks,
     /// whose chain is the log's where sidecars can tell.
     #[must_use]
-    pub fn usable_snapshots(&self, timeline: TimelineId) -> Vec<&Snapshot> {
+    pub(crate) fn usable_snapshots(&self, timeline: TimelineId) -> Vec<&Snapshot> {
         let path = self.tree().path(timeline);
         let on_path = path
             .iter()
@@ -47,6 +47,31 @@ impl History {
         let mut usable: Vec<_> = on_path.filter(|snapshot| self.agrees(timeline, snapshot)).collect();
         usable.sort_by_key(|snapshot| (snapshot.lsn, snapshot.created_ms, snapshot.id));
         usable
+    }
+
+    /// What a restore on `timeline` may start from, in LSN order: genesis where the log begins at LSN 1, and the usable
+    /// snapshots.
+    #[must_use]
+    pub fn bases(&self, timeline: TimelineId) -> Vec<Base<&Snapshot>> {
+        let genesis = self.begins_with_the_cluster(timeline).then_some(Base::Genesis);
+        genesis.into_iter().chain(self.usable_snapshots(timeline).into_iter().map(Base::Snapshot)).collect()
+    }
+
+    /// Whether the log of `timeline`'s history begins at LSN 1, with the cluster's chain before it.
+    #[must_use]
+    pub(crate) fn begins_with_the_cluster(&self, timeline: TimelineId) -> bool {
+        let first = self.run_after(timeline, Lsn::ZERO).and_then(|run| run.steps.first());
+        first.is_some_and(|step| step.chain_before() == Some(Chain::genesis(self.cluster())))
+    }
+
+    /// The first state that `base` gives: its own, or the first record's where it has none.
+    #[must_use]
+    pub(crate) fn first_state(&self, timeline: TimelineId, base: Base<&Snapshot>) -> Moment {
+        let (lsn, time_ms) = match base {
+            Base::Genesis => (Lsn::FIRST, self.time_at(timeline, Lsn::FIRST)),
+            Base::Snapshot(snapshot) => (snapshot.lsn, Some(snapshot.time_ms)),
+        };
+        Moment { timeline, lsn, time_ms }
     }
 
     /// Whether nothing says that the snapshot's chain is not the log's.
@@ -67,7 +92,7 @@ impl History {
         self.line(timeline)?.run_at(lsn.next()?)
     }
 
-    /// The last state that can be reached from a snapshot at `lsn`.
+    /// The last state that can be reached from a base at `lsn`.
     #[must_use]
     pub(crate) fn reach_of(&self, timeline: TimelineId, lsn: Lsn) -> Lsn {
         self.run_after(timeline, lsn).map_or(lsn, |run| run.last_lsn)
@@ -77,14 +102,17 @@ impl History {
     #[must_use]
     pub fn reachable(&self, timeline: TimelineId) -> Vec<Reachable> {
         let mut ranges: Vec<Reachable> = Vec::new();
-        for snapshot in self.usable_snapshots(timeline) {
-            let first = Moment { timeline, lsn: snapshot.lsn, time_ms: Some(snapshot.time_ms) };
-            let last = match self.run_after(timeline, snapshot.lsn) {
+        for base in self.bases(timeline) {
+            let first = self.first_state(timeline, base);
+            let last = match self.run_after(timeline, base.lsn()) {
                 Some(run) => Moment { timeline, lsn: run.last_lsn, time_ms: run.last_time_ms() },
                 None => first,
             };
             match ranges.last_mut() {
                 Some(range) if first.lsn <= range.last.lsn => {
+                    if first.lsn < range.first.lsn {
+                        range.first = first;
+                    }
                     if last.lsn > range.last.lsn {
                         range.last = last;
                     }
@@ -104,7 +132,9 @@ impl History {
         let at_lsn = witnesses[from..].iter().take_while(|witness| witness.lsn == lsn);
         at_lsn.filter_map(|witness| witness.time_ms).next().or_else(|| {
             let step = self.line(timeline)?.run_at(lsn)?.step_at(lsn)?;
-            (step.segment.last_lsn == lsn).then_some(step.segment.last_time_ms)
+            let segment = &step.segment;
+            let first = (segment.first_lsn == lsn).then_some(segment.first_time_ms);
+            first.or_else(|| (segment.last_lsn == lsn).then_some(segment.last_time_ms))
         })
     }
 

@@ -7,7 +7,7 @@ use reddb_file::{Lsn, TimelineId};
 use uuid::Uuid;
 
 use super::target::{Target, UnixMs};
-use crate::history::{Fault, Moment};
+use crate::history::{Base, Fault, Moment};
 
 /// The nearest states that can be reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,15 +78,15 @@ pub enum PlanError {
         /// What is wrong.
         fault: Fault,
     },
-    /// No snapshot counts.
-    #[error("timeline {timeline} has no snapshot to start from")]
-    NoSnapshot {
+    /// No snapshot counts, and the log does not begin at LSN 1.
+    #[error("timeline {timeline} has nothing to start from: no snapshot, and no log from LSN 1 on")]
+    NoBase {
         /// The timeline.
         timeline: TimelineId,
     },
-    /// The target lies before the first snapshot.
-    #[error("{target} lies before the first snapshot; {nearest}")]
-    BeforeFirstSnapshot {
+    /// The target lies before the first state: a snapshot's, or the first record's.
+    #[error("{target} lies before the first state that can be restored; {nearest}")]
+    BeforeFirstState {
         /// What was asked for.
         target: Target,
         /// What can be reached.
@@ -178,29 +178,42 @@ pub enum PlanError {
         /// The timeline that was named.
         named: TimelineId,
     },
-    /// The newest snapshot before the target cannot be used, and nobody said to take an older one.
-    #[error(
-        "the newest snapshot before {target} cannot be believed: {}; {}",
-        damaged.key(),
-        older.map_or_else(
-            || "there is no older one".to_owned(),
-            |older| format!("to start from the one at LSN {} instead, name snapshot {}", older.lsn, older.id),
-        )
-    )]
+    /// The newest snapshot before the target cannot be used, and nobody said to take an older base.
+    #[error("the newest snapshot before {target} cannot be believed: {}; {}", damaged.key(), instead(older.as_ref()))]
     DamagedSnapshot {
         /// What was asked for.
         target: Target,
         /// The snapshot that cannot be used.
         damaged: SnapshotRef,
-        /// The newest one that can.
-        older: Option<SnapshotRef>,
+        /// The newest base before it.
+        older: Option<Base<SnapshotRef>>,
     },
-    /// The named snapshot cannot serve.
-    #[error("snapshot {id} cannot serve: {reason}")]
-    UnusableSnapshot {
+    /// The named base cannot serve.
+    #[error("{} cannot serve: {reason}", called(base))]
+    UnusableBase {
         /// The named one.
-        id: Uuid,
+        base: Base<Uuid>,
         /// Why not.
         reason: String,
     },
+}
+
+fn instead(older: Option<&Base<SnapshotRef>>) -> String {
+    match older {
+        None => "there is no older one".to_owned(),
+        Some(Base::Snapshot(older)) => {
+            format!("to start from the one at LSN {} instead, name snapshot {}", older.lsn, older.id)
+        }
+        Some(Base::Genesis) => {
+            let name: Base<Uuid> = Base::Genesis;
+            format!("to replay the log from LSN 1 on instead, name `{name}` as the snapshot")
+        }
+    }
+}
+
+fn called(base: &Base<Uuid>) -> String {
+    match base {
+        Base::Genesis => "the empty state before LSN 1".to_owned(),
+        Base::Snapshot(id) => format!("snapshot {id}"),
+    }
 }

@@ -1,14 +1,15 @@
-//! Where a target is: on which timeline, from which snapshot, up to which record.
+//! Where a target is: on which timeline, from which base, up to which record.
 
 use std::collections::BTreeSet;
 
 use reddb_file::archive::{PointName, RestorePoint, SnapshotRef};
 use reddb_file::{Lsn, TimelineId};
+use uuid::Uuid;
 
 use super::error::{Nearest, PlanError};
 use super::target::{Request, Target, UnixMs};
 use super::{Plan, Stop};
-use crate::history::{History, Moment, Slot, Snapshot};
+use crate::history::{Base, History, Moment, Slot, Snapshot};
 
 /// How many similar names an unknown label brings.
 const CLOSE_NAMES_MAX: usize = 5;
@@ -68,7 +69,7 @@ impl Locator<'_> {
 
     fn latest_timeline(&self) -> Result<TimelineId, PlanError> {
         let newest = self.request.timeline.or_else(|| self.history.newest_timeline());
-        let timeline = newest.ok_or(PlanError::NoSnapshot { timeline: TimelineId::FIRST })?;
+        let timeline = newest.ok_or(PlanError::NoBase { timeline: TimelineId::FIRST })?;
         self.check_usable(timeline)?;
         Ok(timeline)
     }
@@ -160,22 +161,22 @@ impl Locator<'_> {
         if lsn > history.end(timeline) {
             return Err(PlanError::PastEnd { target: self.target(), nearest: self.nearest(timeline, lsn) });
         }
-        let before = self.candidates(timeline, |snapshot| snapshot.lsn <= lsn);
-        let snapshot = self.choose(timeline, &before, lsn, || self.nearest(timeline, lsn))?;
-        let reach = history.reach_of(timeline, snapshot.lsn);
+        let before = self.candidates(timeline, |first| first.lsn <= lsn);
+        let base = self.choose(timeline, &before, lsn, || self.nearest(timeline, lsn))?;
+        let reach = history.reach_of(timeline, base.lsn());
         if lsn > reach {
             return Err(self.hole(timeline, reach, lsn, self.nearest(timeline, lsn)));
         }
-        Ok(Plan::assemble(history, self.request, timeline, snapshot, Stop::AtLsn(lsn)))
+        Ok(Plan::assemble(history, self.request, timeline, base, Stop::AtLsn(lsn)))
     }
 
     fn to_time(&self, timeline: TimelineId, time: UnixMs) -> Result<Plan, PlanError> {
         let history = self.history;
         let nearest = || self.nearest_time(&[timeline], time);
-        let before = self.candidates(timeline, |snapshot| snapshot.time_ms <= time.0);
-        let newest = before.last().map_or(Lsn::ZERO, |snapshot| snapshot.lsn);
+        let before = self.candidates(timeline, |first| first.time_ms.is_some_and(|first_ms| first_ms <= time.0));
+        let newest = before.last().map_or(Lsn::ZERO, Base::lsn);
         let (at_most, proof) = self.last_at(timeline, newest, time);
-        let snapshot = self.choose(timeline, &before, at_most, nearest)?;
+        let base = self.choose(timeline, &before, at_most, nearest)?;
         match proof {
             Proof::Known => {}
             Proof::Incomplete => {
@@ -190,11 +191,11 @@ impl Locator<'_> {
                 return Err(self.hole(timeline, at_most, end, nearest()));
             }
         }
-        let reach = history.reach_of(timeline, snapshot.lsn);
+        let reach = history.reach_of(timeline, base.lsn());
         if reach < at_most {
             return Err(self.hole(timeline, reach, at_most, nearest()));
         }
-        Ok(Plan::assemble(history, self.request, timeline, snapshot, Stop::AfterTime { time, at_most }))
+        Ok(Plan::assemble(history, self.request, timeline, base, Stop::AfterTime { time, at_most }))
     }
 
     /// Going on from a state at `from`, whose time is not after `time`: the last record that the time can mean, and
@@ -221,35 +222,39 @@ impl Locator<'_> {
         (at_most, at_end(at_most))
     }
 
-    /// The snapshots of the timeline's path that may serve, in LSN order; only the named one where one is named.
-    fn candidates(&self, timeline: TimelineId, fits: impl Fn(&Snapshot) -> bool) -> Vec<&Snapshot> {
-        let mut usable = self.history.usable_snapshots(timeline);
-        usable.retain(|snapshot| fits(snapshot) && self.request.snapshot.is_none_or(|id| snapshot.id == id));
-        usable
+    /// The bases of the timeline whose first state fits, in LSN order; only the named one where one is named.
+    fn candidates(&self, timeline: TimelineId, fits: impl Fn(Moment) -> bool) -> Vec<Base<&Snapshot>> {
+        let mut bases = self.history.bases(timeline);
+        bases.retain(|base| fits(self.history.first_state(timeline, *base)));
+        bases.retain(|base| self.request.base.is_none_or(|named| base.name() == named));
+        bases
     }
 
-    /// The newest of `before`, unless a newer one, at or before `upto`, cannot be believed.
+    /// The newest of `before`, unless a newer snapshot, at or before `upto`, cannot be believed.
     fn choose<'a>(
         &self,
         timeline: TimelineId,
-        before: &[&'a Snapshot],
+        before: &[Base<&'a Snapshot>],
         upto: Lsn,
         nearest: impl Fn() -> Nearest,
-    ) -> Result<&'a Snapshot, PlanError> {
+    ) -> Result<Base<&'a Snapshot>, PlanError> {
         let chosen = before.last().copied();
-        if let Some(id) = self.request.snapshot {
-            return chosen.ok_or_else(|| self.unusable(timeline, id));
+        if let Some(named) = self.request.base {
+            return chosen.ok_or_else(|| self.unusable(timeline, named));
         }
-        let older = chosen.map(Snapshot::reference);
+        let chosen_snapshot = chosen.as_ref().and_then(Base::snapshot);
         let unbelievable = self.unbelievable(timeline, upto);
-        if let Some(damaged) = unbelievable.filter(|damaged| older.is_none_or(|older| older.lsn < damaged.lsn)) {
+        if let Some(damaged) =
+            unbelievable.filter(|damaged| chosen_snapshot.is_none_or(|older| older.lsn < damaged.lsn))
+        {
+            let older = chosen.as_ref().map(Base::reference);
             return Err(PlanError::DamagedSnapshot { target: self.target(), damaged, older });
         }
         chosen.ok_or_else(|| {
-            if self.history.usable_snapshots(timeline).is_empty() {
-                PlanError::NoSnapshot { timeline }
+            if self.history.bases(timeline).is_empty() {
+                PlanError::NoBase { timeline }
             } else {
-                PlanError::BeforeFirstSnapshot { target: self.target(), nearest: nearest() }
+                PlanError::BeforeFirstState { target: self.target(), nearest: nearest() }
             }
         })
     }
@@ -268,8 +273,16 @@ impl Locator<'_> {
             .max_by_key(|snapshot| snapshot.lsn)
     }
 
-    fn unusable(&self, timeline: TimelineId, id: uuid::Uuid) -> PlanError {
+    fn unusable(&self, timeline: TimelineId, base: Base<Uuid>) -> PlanError {
         let history = self.history;
+        let Base::Snapshot(id) = base else {
+            let reason = if history.begins_with_the_cluster(timeline) {
+                format!("{} lies before the first record", self.request.target)
+            } else {
+                format!("the log of timeline {timeline} in the archive does not begin at LSN 1")
+            };
+            return PlanError::UnusableBase { base, reason };
+        };
         let known = history.all_snapshots().find(|snapshot| snapshot.id == id).map(Snapshot::reference);
         let damaged = history.damaged_snapshots().iter().find(|key| key.id == id);
         let reason = match (known, damaged) {
@@ -280,7 +293,7 @@ impl Locator<'_> {
             (None, Some(_)) => "its manifest cannot be believed".into(),
             (None, None) => "no such snapshot is in the archive, or it is void".into(),
         };
-        PlanError::UnusableSnapshot { id, reason }
+        PlanError::UnusableBase { base, reason }
     }
 
     fn hole(&self, timeline: TimelineId, after: Lsn, upto: Lsn, nearest: Nearest) -> PlanError {

@@ -1,11 +1,12 @@
-//! From a history and a target to a plan: which snapshot to start from, what to replay, where to stop. Pure.
+//! From a history and a target to a plan: what to start from, what to replay, where to stop. Pure.
 //!
 //! * A plan is exact or an error that says what can be reached instead. Nothing else is ever planned in its place.
 //! * A time means: the last record whose time is not after it, on a timeline that is complete until then
 //!   ([`History::complete_until_ms`]). A timeline exists from its first own record on.
 //! * An LSN or a time that exists on two timelines needs the timeline's name. What lies before a fork exists once.
-//! * The snapshot is the newest at or before the target on the target's own ancestry. If there is a newer one that cannot
-//!   be believed, an older one is taken only when it is named.
+//! * The base is the newest snapshot at or before the target on the target's own ancestry; where there is none, genesis, if
+//!   the log begins at LSN 1. If there is a newer snapshot that cannot be believed, an older base is taken only when it is
+//!   named. A target is a record: the empty state itself is none.
 //! * `Latest` is the end that the archive is proved to have reached; where that cannot be reached, it is an error.
 
 mod error;
@@ -25,7 +26,7 @@ use serde::Serialize;
 pub use error::{Nearest, PlanError};
 pub use target::{Request, Target, UnixMs};
 
-use crate::history::{History, Snapshot, Span, Step};
+use crate::history::{Base, History, Snapshot, Span, Step};
 
 /// One segment, or the part of it, to replay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -98,13 +99,14 @@ pub struct Plan {
     pub timeline: TimelineId,
     /// The spans of records that make that history, from the root on.
     pub path: Vec<Span>,
-    /// The snapshot to start from.
-    pub snapshot: Snapshot,
+    /// What to start from. In JSON `snapshot`, which is null for genesis.
+    #[serde(rename = "snapshot")]
+    pub base: Base<Snapshot>,
     /// The segments to replay, in order.
     pub segments: Vec<PlannedSegment>,
     /// Where to stop.
     pub stop: Stop,
-    /// The chains to compare with on the way, in LSN order; the snapshot's own and the sidecars' apart.
+    /// The chains to compare with on the way, in LSN order; the base's own and the sidecars' apart.
     pub expected: Vec<ExpectedChain>,
     /// The stored bytes to fetch at most: the snapshot's files and the segments.
     pub fetch_bytes: u64,
@@ -121,12 +123,12 @@ impl Plan {
     }
 
     /// Puts together what was located.
-    fn assemble(history: &History, request: &Request, timeline: TimelineId, snapshot: &Snapshot, stop: Stop) -> Self {
+    fn assemble(history: &History, request: &Request, timeline: TimelineId, base: Base<&Snapshot>, stop: Stop) -> Self {
         let at_most = stop.at_most();
-        let steps = history.run_after(timeline, snapshot.lsn).map_or(&[][..], |run| &run.steps);
-        let needed = steps.iter().filter(|step| step.to > snapshot.lsn && step.from <= at_most);
+        let steps = history.run_after(timeline, base.lsn()).map_or(&[][..], |run| &run.steps);
+        let needed = steps.iter().filter(|step| step.to > base.lsn() && step.from <= at_most);
         let mut segments: Vec<_> = needed.map(|step| PlannedSegment::new(step, at_most)).collect();
-        if let (Some(first), Some(next)) = (segments.first_mut(), snapshot.lsn.next()) {
+        if let (Some(first), Some(next)) = (segments.first_mut(), base.lsn().next()) {
             first.from = first.from.max(next);
         }
         let path = history.tree().path(timeline);
@@ -135,10 +137,10 @@ impl Plan {
             cluster: history.cluster(),
             request: request.clone(),
             timeline,
-            expected: expected_chains(history, &path, snapshot.lsn, at_most),
+            expected: expected_chains(history, &path, base.lsn(), at_most),
             path,
-            snapshot: snapshot.clone(),
-            fetch_bytes: fetched.saturating_add(snapshot.total_bytes),
+            fetch_bytes: fetched.saturating_add(base.snapshot().map_or(0, |snapshot| snapshot.total_bytes)),
+            base: base.map(Clone::clone),
             segments,
             stop,
             unverified: Vec::new(),
@@ -156,7 +158,7 @@ impl Plan {
             .map(|segment| ArchiveKey::SegmentSidecar(segment.sidecar.name()).to_string())
             .chain(self.expected.iter().map(|expected| expected.key.clone()))
             .collect();
-        used.insert(self.snapshot.reference().key().to_string());
+        used.extend(self.base.snapshot().map(|snapshot| snapshot.reference().key().to_string()));
         if let Target::Label(name) = &self.request.target {
             used.insert(ArchiveKey::Point(name.clone()).to_string());
         }

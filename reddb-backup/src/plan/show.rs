@@ -3,13 +3,13 @@
 use std::fmt;
 
 use super::{Plan, Stop, UnixMs};
+use crate::history::Base;
 
 /// How many segments are listed before the rest is summed up.
 const SEGMENTS_SHOWN_MAX: usize = 20;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let snapshot = &self.snapshot;
         writeln!(f, "restore {} of cluster {}", self.request.target, self.cluster)?;
         write!(f, "timeline  {}", self.timeline)?;
         let parents = self.path.iter().filter(|span| span.timeline != self.timeline && span.after < span.upto);
@@ -17,15 +17,18 @@ impl fmt::Display for Plan {
             write!(f, ", timeline {} up to LSN {}", span.timeline, span.upto)?;
         }
         writeln!(f)?;
-        writeln!(
-            f,
-            "start     snapshot {} at LSN {}, time {}, {} files, {} bytes",
-            snapshot.id,
-            snapshot.lsn,
-            UnixMs(snapshot.time_ms),
-            snapshot.file_count,
-            snapshot.total_bytes
-        )?;
+        match &self.base {
+            Base::Genesis => writeln!(f, "start     the empty state before LSN 1, without a snapshot")?,
+            Base::Snapshot(snapshot) => writeln!(
+                f,
+                "start     snapshot {} at LSN {}, time {}, {} files, {} bytes",
+                snapshot.id,
+                snapshot.lsn,
+                UnixMs(snapshot.time_ms),
+                snapshot.file_count,
+                snapshot.total_bytes
+            )?,
+        }
         for segment in self.segments.iter().take(SEGMENTS_SHOWN_MAX) {
             writeln!(
                 f,

@@ -4,8 +4,10 @@ use std::fmt;
 
 use reddb_file::archive::PointName;
 use reddb_file::{Lsn, TimelineId};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use uuid::Uuid;
+
+use crate::history::Base;
 
 /// A time in Unix milliseconds, printed as RFC 3339 in UTC with its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -54,15 +56,25 @@ pub struct Request {
     pub target: Target,
     /// The timeline whose history is meant. Default: the only one that the target exists on.
     pub timeline: Option<TimelineId>,
-    /// The snapshot to start from. Default: the newest one at or before the target.
-    pub snapshot: Option<Uuid>,
+    /// What to start from. Default: the newest snapshot at or before the target, or genesis where there is none. In JSON it is
+    /// `snapshot`: an id, `"none"` for genesis, or null.
+    #[serde(rename = "snapshot", serialize_with = "as_text")]
+    pub base: Option<Base<Uuid>>,
+}
+
+#[expect(clippy::ref_option, reason = "this is what serde hands over")]
+fn as_text<S: Serializer>(base: &Option<Base<Uuid>>, serializer: S) -> Result<S::Ok, S::Error> {
+    match base {
+        Some(base) => serializer.collect_str(base),
+        None => serializer.serialize_none(),
+    }
 }
 
 impl Request {
-    /// The state `target`, wherever it exists, from the newest snapshot before it.
+    /// The state `target`, wherever it exists, from the newest base before it.
     #[must_use]
     pub const fn new(target: Target) -> Self {
-        Self { target, timeline: None, snapshot: None }
+        Self { target, timeline: None, base: None }
     }
 
     /// The same on `timeline`.
@@ -72,10 +84,10 @@ impl Request {
         self
     }
 
-    /// The same from this snapshot.
+    /// The same from this base.
     #[must_use]
-    pub const fn from_snapshot(mut self, id: Uuid) -> Self {
-        self.snapshot = Some(id);
+    pub const fn from_base(mut self, base: Base<Uuid>) -> Self {
+        self.base = Some(base);
         self
     }
 }

@@ -5,7 +5,7 @@ use reddb_file::{Lsn, TimelineId};
 use super::{Plan, PlanError, Request, Stop, Target, UnixMs, plan};
 use crate::history::contents::Slot;
 use crate::history::fixture::{Sketch, snapshot_id, timeline};
-use crate::history::{FaultKind, History};
+use crate::history::{Base, FaultKind, History};
 
 /// A plan in one line: the timeline, the snapshot, what is replayed, where it stops.
 fn summary(planned: Result<Plan, PlanError>) -> String {
@@ -20,8 +20,11 @@ fn summary(planned: Result<Plan, PlanError>) -> String {
                 Stop::AfterTime { time, at_most } => format!("by {} within {at_most}", time.0),
             };
             let replays = replays.collect::<Vec<_>>().join(" ");
-            let snapshot = &plan.snapshot;
-            format!("{} from {}:{} [{replays}] {stop}", plan.timeline, snapshot.timeline, snapshot.lsn)
+            let base = match &plan.base {
+                Base::Genesis => "genesis".to_owned(),
+                Base::Snapshot(snapshot) => format!("{}:{}", snapshot.timeline, snapshot.lsn),
+            };
+            format!("{} from {base} [{replays}] {stop}", plan.timeline)
         }
         Err(error) => format!("no: {error}"),
     }
@@ -125,7 +128,7 @@ fn a_named_snapshot_is_taken_or_nothing() {
         (time(250), 0, "1 from 1:0 [1:1-10 1:11-20 1:21-29] by 250 within 29"),
         (lsn(25), 7, "no: snapshot 00000000-0000-0001-0000-000000000007 cannot serve: no such snapshot…"),
     ] {
-        check(&history, &request.from_snapshot(snapshot_id(1, from)), expected);
+        check(&history, &request.from_base(Base::Snapshot(snapshot_id(1, from))), expected);
     }
 }
 
@@ -317,7 +320,7 @@ fn a_damaged_snapshot_is_not_silently_replaced_by_an_older_one() {
                    one at LSN 0 instead, name snapshot 00000000-0000-0001-0000-000000000000";
     for (request, expected) in [
         (lsn(25), refused),
-        (lsn(25).from_snapshot(snapshot_id(1, 0)), "1 from 1:0 [1:1-10 1:11-20 1:21-25] at 25"),
+        (lsn(25).from_base(Base::Snapshot(snapshot_id(1, 0))), "1 from 1:0 [1:1-10 1:11-20 1:21-25] at 25"),
         (lsn(19), "1 from 1:0 [1:1-10 1:11-19] at 19"),
         (time(250), "no: the newest snapshot before time…"),
         (time(150), "1 from 1:0 [1:1-10 1:11-19] by 150 within 19"),
@@ -326,14 +329,199 @@ fn a_damaged_snapshot_is_not_silently_replaced_by_an_older_one() {
     }
 }
 
+fn without_snapshots(sketch: Sketch) -> Sketch {
+    sketch.but(|contents| contents.snapshots.clear())
+}
+
+/// Only the snapshot at LSN 20.
+fn without_the_first_snapshot(sketch: Sketch) -> Sketch {
+    sketch.but(|contents| contents.snapshots.retain(|key, _| key.lsn > Lsn::ZERO))
+}
+
+/// What can be restored of a timeline, by LSN.
+fn ranges(history: &History, number: u32) -> Vec<(u64, u64)> {
+    let ranges = history.reachable(timeline(number));
+    ranges.iter().map(|range| (range.first.lsn.get(), range.last.lsn.get())).collect()
+}
+
 #[test]
-fn no_snapshot_no_plan() {
-    let history = simple().but(|contents| contents.snapshots.clear()).history();
-    check(&history, &lsn(5), "no: timeline 1 has no snapshot to start from");
-    check(&history, &time(50), "no: timeline 1 has no snapshot to start from");
-    let history = simple().but(|contents| contents.snapshots.retain(|key, _| key.lsn > Lsn::ZERO)).history();
-    check(&history, &lsn(5), "no: LSN 5 lies before the first snapshot; the nearest reachable state is LSN 20…");
-    check(&history, &time(199), "no: time 1970-01-01T00:00:00.199Z (199 ms) lies before the first snapshot…");
+fn without_a_snapshot_the_log_is_replayed_from_lsn_1_on() {
+    let history = without_snapshots(simple()).history();
+    assert_eq!((history.faults(), history.notices()), (&[][..], &[][..]));
+    assert_eq!(ranges(&history, 1), [(1, 40)]);
+    let first_is = "lies before the first state that can be restored; the nearest reachable state is LSN 1 of timeline 1 \
+                    at 1970-01-01T00:00:00.010Z (10 ms)";
+    for (request, expected) in [
+        // The empty state is what everything begins with, and no record.
+        (lsn(0), format!("no: LSN 0 {first_is}")),
+        (time(0), format!("no: time 1970-01-01T00:00:00.000Z (0 ms) {first_is}")),
+        (time(9), format!("no: time 1970-01-01T00:00:00.009Z (9 ms) {first_is}")),
+        (lsn(1), "1 from genesis [1:1-1] at 1".to_owned()),
+        (lsn(10), "1 from genesis [1:1-10] at 10".to_owned()),
+        (lsn(25), "1 from genesis [1:1-10 1:11-20 1:21-25] at 25".to_owned()),
+        (time(10), "1 from genesis [1:1-9] by 10 within 9".to_owned()),
+        (time(199), "1 from genesis [1:1-10 1:11-19] by 199 within 19".to_owned()),
+        (LATEST, "1 from genesis [1:1-10 1:11-20 1:21-30 1:31-40] at 40".to_owned()),
+        (lsn(41), "no: LSN 41 lies beyond the end…".to_owned()),
+    ] {
+        check(&history, &request, &expected);
+    }
+    let planned = plan(&history, &lsn(25)).unwrap();
+    assert_eq!(planned.fetch_bytes, 300, "three segments and no file");
+    assert!(planned.to_string().contains("start     the empty state before LSN 1"), "{planned}");
+}
+
+#[test]
+fn a_snapshot_is_preferred_to_genesis() {
+    let history = without_the_first_snapshot(simple()).history();
+    assert_eq!(ranges(&history, 1), [(1, 40)]);
+    for (request, expected) in [
+        (lsn(19), "1 from genesis [1:1-10 1:11-19] at 19"),
+        (lsn(20), "1 from 1:20 [] at 20"),
+        (lsn(25), "1 from 1:20 [1:21-25] at 25"),
+        (time(199), "1 from genesis [1:1-10 1:11-19] by 199 within 19"),
+        (time(200), "1 from 1:20 [] by 200 within 20"),
+        (lsn(25).from_base(Base::Genesis), "1 from genesis [1:1-10 1:11-20 1:21-25] at 25"),
+        (time(200).from_base(Base::Genesis), "1 from genesis [1:1-10 1:11-20] by 200 within 20"),
+        (
+            lsn(0).from_base(Base::Genesis),
+            "no: the empty state before LSN 1 cannot serve: LSN 0 lies before the first record",
+        ),
+    ] {
+        check(&history, &request, expected);
+    }
+}
+
+#[test]
+fn genesis_in_place_of_a_damaged_snapshot_must_be_named() {
+    let history = without_the_first_snapshot(simple()).damaged_snapshot(1, 20).history();
+    let refused = "no: the newest snapshot before LSN 25 cannot be believed: \
+                   snapshots/0000000001/00000000000000000020-00000000-0000-0001-0000-000000000014.json; to replay the log \
+                   from LSN 1 on instead, name `none` as the snapshot";
+    for (request, expected) in [
+        (lsn(25), refused),
+        (time(250), "no: the newest snapshot before time…"),
+        (lsn(25).from_base(Base::Genesis), "1 from genesis [1:1-10 1:11-20 1:21-25] at 25"),
+        (lsn(19), "1 from genesis [1:1-10 1:11-19] at 19"),
+    ] {
+        check(&history, &request, expected);
+    }
+    // Also where the two are of the same LSN.
+    let history = without_snapshots(simple()).damaged_snapshot(1, 0).history();
+    check(&history, &lsn(5), "no: the newest snapshot before LSN 5 cannot be believed…");
+    check(&history, &lsn(5).from_base(Base::Genesis), "1 from genesis [1:1-5] at 5");
+}
+
+#[test]
+fn genesis_is_on_the_path_of_a_fork_that_the_roots_log_reaches() {
+    let history = without_snapshots(forked()).history();
+    assert_eq!((history.faults(), history.notices()), (&[][..], &[][..]));
+    assert_eq!((ranges(&history, 1), ranges(&history, 2)), (vec![(1, 40)], vec![(1, 50)]));
+    check(&history, &on(2)(lsn(26)), "2 from genesis [1:1-10 1:11-20 1:21-25 2:26-26] at 26");
+    check(&history, &on(2)(lsn(0)), "no: LSN 0 lies before the first state…");
+    check(&history, &lsn(25), "1 from genesis [1:1-10 1:11-20 1:21-25] at 25");
+    // The fork's own records are there, the way to them is not.
+    let history = without_segment(without_snapshots(forked()), 11).history();
+    assert_eq!((ranges(&history, 1), ranges(&history, 2)), (vec![(1, 10)], vec![(1, 10)]));
+    check(&history, &on(2)(lsn(26)), "no: LSN 26 cannot be reached: records 11 to 20 of timeline 2 are missing…");
+    // A timeline may fork before the first record: then only its own records are its history.
+    let history = simple().fork(2, 1, 0).epoch(2, Some((1, 40)), (2, 0)).segment(2, 2, 1, 5).head(2, 2, 5, 0);
+    check(&without_snapshots(history).history(), &on(2)(lsn(5)), "2 from genesis [2:1-5] at 5");
+}
+
+#[test]
+fn a_hole_behind_genesis_is_a_hole() {
+    // 11 to 20 lie between genesis and the first snapshot.
+    let history = without_segment(without_the_first_snapshot(simple()), 11).history();
+    let [fault] = history.faults() else { panic!("{:?}", history.faults()) };
+    let range = fault.affects.unwrap();
+    assert_eq!((fault.kind, range.first_lsn.get(), range.last_lsn.get()), (FaultKind::Hole, 11, 20));
+    assert_eq!(history.holes(timeline(1)), [range]);
+    assert_eq!(history.notices(), []);
+    assert_eq!(ranges(&history, 1), [(1, 10), (20, 40)]);
+    for (request, expected) in [
+        (lsn(10), "1 from genesis [1:1-10] at 10"),
+        (lsn(20), "1 from 1:20 [] at 20"),
+        (
+            lsn(15),
+            "no: LSN 15 cannot be reached: records 11 to 15 of timeline 1 are missing or damaged; the nearest reachable \
+             states are LSN 10 of timeline 1 at 1970-01-01T00:00:00.100Z (100 ms) before it and LSN 20 of timeline 1 at…",
+        ),
+    ] {
+        check(&history, &request, expected);
+    }
+}
+
+#[test]
+fn an_archive_that_began_at_lsn_1_and_lost_it_is_damaged() {
+    for (sketch, expected) in [
+        (
+            without_snapshots(simple()),
+            "no: timeline 1 has nothing to start from: no snapshot, and no log from LSN 1 on",
+        ),
+        (
+            without_the_first_snapshot(simple()),
+            "no: LSN 15 lies before the first state that can be restored; the nearest reachable state is LSN 20…",
+        ),
+    ] {
+        let history = without_segment(sketch, 1).history();
+        let [fault] = history.faults() else { panic!("{:?}", history.faults()) };
+        let range = fault.affects.unwrap();
+        assert_eq!((fault.kind, range.first_lsn.get(), range.last_lsn.get()), (FaultKind::Hole, 1, 10));
+        check(&history, &lsn(15), expected);
+        let refused = "no: the empty state before LSN 1 cannot serve: the log of timeline 1 in the archive does not…";
+        check(&history, &lsn(15).from_base(Base::Genesis), refused);
+    }
+}
+
+#[test]
+fn a_log_that_begins_later_needs_a_snapshot() {
+    // Epoch 1 began to ship after LSN 10.
+    let later = |sketch: Sketch| without_segment(sketch.epoch(1, None, (1, 10)), 1);
+    let history = later(without_snapshots(simple())).history();
+    check(&history, &lsn(15), "no: timeline 1 has nothing to start from: no snapshot, and no log from LSN 1 on");
+    check(&history, &time(150), "no: timeline 1 has nothing to start from: no snapshot, and no log from LSN 1 on");
+    assert_eq!(ranges(&history, 1), []);
+    let history = later(without_the_first_snapshot(simple())).history();
+    assert_eq!(history.faults(), []);
+    let [notice] = history.notices() else { panic!("{:?}", history.notices()) };
+    let range = notice.affects.unwrap();
+    assert_eq!((notice.kind, range.first_lsn.get(), range.last_lsn.get()), (FaultKind::NoSnapshotBefore, 11, 19));
+    assert_eq!(ranges(&history, 1), [(20, 40)]);
+    let first_is = "lies before the first state that can be restored; the nearest reachable state is LSN 20…";
+    check(&history, &lsn(15), &format!("no: LSN 15 {first_is}"));
+    check(&history, &lsn(5), &format!("no: LSN 5 {first_is}"));
+    check(&history, &time(199), &format!("no: time 1970-01-01T00:00:00.199Z (199 ms) {first_is}"));
+}
+
+#[test]
+fn a_first_segment_of_another_history_is_not_replayed_on_genesis() {
+    let history = without_snapshots(simple()).but(|contents| {
+        let first = contents.segments.values_mut().next().unwrap();
+        let Slot::Present(sidecar) = &mut first.sidecar else { panic!("drawn with a sidecar") };
+        sidecar.chain_before = reddb_file::Chain::from_bytes([6; 32]);
+    });
+    let history = history.history();
+    assert!(history.faults().iter().any(|fault| fault.kind == FaultKind::ChainMismatch), "{:?}", history.faults());
+    assert_eq!(ranges(&history, 1), []);
+    check(&history, &lsn(5), "no: timeline 1 has nothing to start from…");
+}
+
+#[test]
+fn in_json_a_base_is_a_snapshot_or_null_and_a_named_one_is_a_text() {
+    let history = without_the_first_snapshot(simple()).history();
+    let json = |request: Request| serde_json::to_value(plan(&history, &request).unwrap()).unwrap();
+    let planned = json(lsn(25));
+    assert_eq!((&planned["snapshot"]["lsn"], &planned["request"]["snapshot"]), (&20.into(), &serde_json::Value::Null));
+    let id = snapshot_id(1, 20);
+    let planned = json(lsn(25).from_base(Base::Snapshot(id)));
+    assert_eq!(planned["request"]["snapshot"], id.to_string());
+    let planned = json(lsn(25).from_base(Base::Genesis));
+    assert_eq!((&planned["snapshot"], &planned["request"]["snapshot"]), (&serde_json::Value::Null, &"none".into()));
+    for base in [Base::Genesis, Base::Snapshot(id)] {
+        assert_eq!(base.to_string().parse(), Ok(base));
+    }
+    assert!("genesis?".parse::<Base<uuid::Uuid>>().is_err());
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! all durable, rename into place. Invariants:
 //! * Nothing at the target is touched before that one rename; after any error, and after the future was dropped, nothing
 //!   is there that was not there before, and the staging directory is removed.
-//! * A sink is only handed what was proved: files with their size and digest, records of segments that were read to their
+//! * A sink is only handed what was proved: files with their size and digest (none for genesis), records of segments that were read to their
 //!   end, each continuing the chain of what was applied before it.
 //! * Where any document of the history names a chain on the way, or at the end, it is the one that the records give.
 //! * Memory is bounded: files and segments stream, records wait in chunks, in memory or in the staging directory.
@@ -30,7 +30,7 @@ use serde::Serialize;
 pub use error::{RestoreError, RestoreErrorKind};
 pub use sink::{BaseMark, RestoreSink, RestoredMark, StagedDirectory};
 
-use crate::history::Snapshot;
+use crate::history::{Base, Snapshot};
 use crate::plan::Plan;
 use crate::progress::{Meter, Phase, Progress, Silent};
 use crate::store::Store;
@@ -42,7 +42,7 @@ use stage::Staging;
 pub struct RestoreOptions {
     /// The directory to make. It must not exist, or be empty. It gets a file `lock` of its own.
     pub into: PathBuf,
-    /// Where the snapshot's files belong below it. Default `engine`.
+    /// Where the snapshot's files belong below it, or where there are none for genesis. Default `engine`.
     pub base_folder: RelativePath,
     /// Whether documents without a digest may be used; the report names them. Default: they may not.
     pub missing_digest: MissingDigest,
@@ -79,9 +79,10 @@ pub struct RestoreReport {
     pub forks_from: TimelineId,
     /// The last record: its LSN, the chain after it, its time.
     pub mark: TimedMark,
-    /// The snapshot it started from.
-    pub snapshot: SnapshotRef,
-    /// How many files the snapshot had.
+    /// What it started from. In JSON `snapshot`, which is null for genesis.
+    #[serde(rename = "snapshot")]
+    pub base: Base<SnapshotRef>,
+    /// How many files the snapshot had; 0 for genesis.
     pub files: u64,
     /// Their bytes.
     pub file_bytes: u64,
@@ -152,9 +153,9 @@ pub async fn restore<S: RestoreSink>(
         timeline: plan.timeline,
         forks_from: applied.end.timeline,
         mark: applied.end.mark,
-        snapshot: plan.snapshot.reference(),
-        files: plan.snapshot.file_count,
-        file_bytes: plan.snapshot.total_bytes,
+        base: plan.base.as_ref().reference(),
+        files: plan.base.snapshot().map_or(0, |snapshot| snapshot.file_count),
+        file_bytes: plan.base.snapshot().map_or(0, |snapshot| snapshot.total_bytes),
         records: applied.records,
         record_bytes: applied.record_bytes,
         segments: plan.segments.len() as u64,
@@ -174,10 +175,15 @@ async fn build<S: RestoreSink>(
     staging: &Arc<Staging>,
     sink: S,
 ) -> Result<(Applied, S), RestoreError> {
-    let manifest = manifest_of(store, plan, options.missing_digest).await?;
-    let files = Meter::new(&options.progress, Phase::Files);
-    files::place(store, &manifest, staging, staging.directory(&options.base_folder).base(), &files).await?;
-    drop(manifest);
+    let base = staging.directory(&options.base_folder);
+    match &plan.base {
+        Base::Genesis => staging.vfs().create_dir_all(base.base())?,
+        Base::Snapshot(snapshot) => {
+            let manifest = manifest_of(store, plan, snapshot, options.missing_digest).await?;
+            let files = Meter::new(&options.progress, Phase::Files);
+            files::place(store, &manifest, staging, base.base(), &files).await?;
+        }
+    }
     let cancelled = Arc::new(AtomicBool::new(false));
     let guard = CancelOnDrop(Arc::clone(&cancelled));
     let replay = Replay {
@@ -193,11 +199,16 @@ async fn build<S: RestoreSink>(
     built
 }
 
-/// The manifest that the plan was made with.
-async fn manifest_of(store: &Store, plan: &Plan, missing: MissingDigest) -> Result<SnapshotManifest, RestoreError> {
-    let key = plan.snapshot.reference().key();
+/// The manifest of the plan's snapshot, as it was when the plan was made.
+async fn manifest_of(
+    store: &Store,
+    plan: &Plan,
+    snapshot: &Snapshot,
+    missing: MissingDigest,
+) -> Result<SnapshotManifest, RestoreError> {
+    let key = snapshot.reference().key();
     let manifest: SnapshotManifest = store.get_document(&key, missing).await?.document;
-    if manifest.cluster != plan.cluster || Snapshot::from(&manifest) != plan.snapshot {
+    if manifest.cluster != plan.cluster || Snapshot::from(&manifest) != *snapshot {
         return Err(RestoreError::ManifestChanged { key: key.to_string() });
     }
     Ok(manifest)

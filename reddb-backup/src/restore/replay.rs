@@ -13,6 +13,7 @@ use super::sink::{BaseMark, RestoreSink, RestoredMark};
 use super::spool::{Spool, Spooled};
 use super::stage::Staging;
 use crate::fetch::fetch;
+use crate::history::Base;
 use crate::plan::{ExpectedChain, Plan, PlannedSegment, Stop};
 use crate::progress::Meter;
 use crate::segment::{ReadSegmentError, SegmentFault, Visit, read_segment};
@@ -217,8 +218,7 @@ struct Applier<S> {
 
 impl<S: RestoreSink> Applier<S> {
     fn new(replay: Replay, sink: S) -> Self {
-        let snapshot = &replay.plan.snapshot;
-        let at = TimedMark { lsn: snapshot.lsn, chain: snapshot.chain, time_ms: snapshot.time_ms };
+        let at = replay.plan.base.as_ref().mark(replay.plan.cluster);
         Self { replay, sink, at, records: 0, record_bytes: 0 }
     }
 
@@ -236,18 +236,14 @@ impl<S: RestoreSink> Applier<S> {
 
     fn open_base(&mut self) -> Result<(), RestoreError> {
         let plan = &self.replay.plan;
-        let key = plan.snapshot.reference().key().to_string();
+        let key = match &plan.base {
+            Base::Genesis => "the empty state before LSN 1".to_owned(),
+            Base::Snapshot(snapshot) => snapshot.reference().key().to_string(),
+        };
         for expected in plan.expected.iter().take_while(|expected| expected.lsn <= self.at.lsn) {
             compare(expected, self.at.lsn, self.at.chain, &key)?;
         }
-        let base = BaseMark {
-            cluster: plan.cluster,
-            snapshot: plan.snapshot.reference(),
-            mark: self.at,
-            engine: plan.snapshot.engine.clone(),
-            engine_version: plan.snapshot.engine_version.clone(),
-            engine_format_version: plan.snapshot.engine_format_version,
-        };
+        let base = BaseMark { cluster: plan.cluster, mark: self.at, base: plan.base.clone() };
         let staged = self.replay.staging.directory(&self.replay.base_folder);
         self.sink.open_base(&staged, &base).map_err(|source| RestoreError::Sink { at: key, source })
     }

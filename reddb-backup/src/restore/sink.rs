@@ -5,10 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
-use reddb_file::archive::{RecordRun, SnapshotRef, Text};
+use reddb_file::archive::RecordRun;
 use reddb_file::{ClusterId, TimedMark, TimelineId};
 use serde::Serialize;
 
+use crate::history::{Base, Snapshot};
 use crate::source::SourceError;
 
 /// The directory that is being built. It becomes the restored directory when everything is proved, by one rename.
@@ -30,28 +31,23 @@ impl StagedDirectory {
         &self.root
     }
 
-    /// Where the snapshot's files are, below [`Self::root`].
+    /// Where the snapshot's files are, below [`Self::root`]; an empty directory for genesis.
     #[must_use]
     pub fn base(&self) -> &Path {
         &self.base
     }
 }
 
-/// The snapshot whose files have been put in place: each has its size and its digest.
+/// What has been put in place to replay on: a snapshot's files, each with its size and its digest, or nothing for genesis.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BaseMark {
     /// The cluster.
     pub cluster: ClusterId,
-    /// What names the snapshot.
-    pub snapshot: SnapshotRef,
-    /// The state holds exactly the records up to here.
+    /// The state holds exactly the records up to here: for genesis none, LSN 0 with the cluster's chain.
     pub mark: TimedMark,
-    /// Whose files these are.
-    pub engine: Text,
-    /// That engine's version.
-    pub engine_version: Text,
-    /// The version of that engine's own layout.
-    pub engine_format_version: u32,
+    /// The snapshot, which says whose files these are and in which version; or genesis.
+    #[serde(rename = "snapshot")]
+    pub base: Base<Snapshot>,
 }
 
 /// Where a restore ended.
@@ -65,9 +61,10 @@ pub struct RestoredMark {
     pub mark: TimedMark,
 }
 
-/// Takes a snapshot's files and the records after it.
+/// Takes a snapshot's files, or none, and the records after them.
 pub trait RestoreSink: Send + 'static {
-    /// The snapshot's files are in `staged.base()`. The sink opens them and checks that they are at `base.mark`.
+    /// The snapshot's files are in `staged.base()`. The sink opens them and checks that they are at `base.mark`. For
+    /// [`Base::Genesis`] that directory is empty: the sink begins with the state before LSN 1 there, and records follow.
     ///
     /// # Errors
     /// Whatever keeps it from being opened: the restore ends and leaves nothing.

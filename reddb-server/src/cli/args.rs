@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use reddb_backup::history::Base;
 use reddb_file::control::TtlMode;
 use reddb_file::{Lsn, TimelineId};
 use uuid::Uuid;
@@ -168,9 +169,10 @@ pub(crate) struct RestoreArgs {
     /// Which timeline, where the moment exists on several
     #[arg(long, value_name = "N", value_parser = parse_timeline)]
     pub timeline: Option<TimelineId>,
-    /// Which snapshot to start from; default: the newest one before the moment
-    #[arg(long, value_name = "ID")]
-    pub snapshot: Option<Uuid>,
+    /// Which snapshot to start from, or none: replay the log from LSN 1 on; default: the newest one before the moment, or none
+    /// where none is
+    #[arg(long, value_name = "ID|none")]
+    pub snapshot: Option<Base<Uuid>>,
     /// What the clocks of expiring keys do: continue from the restored moment, or follow the wall clock
     #[arg(long, value_name = "continue|absolute", default_value = "continue")]
     pub ttl: TtlMode,

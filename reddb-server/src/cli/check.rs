@@ -163,10 +163,15 @@ fn snapshot(status: &StatusDocument, thresholds: &ThresholdArgs) -> Finding {
                 "no snapshot is known while the archive does not answer".into(),
             );
         }
-        // An archive begins with a snapshot, which takes a moment; without one nothing can be restored.
+        // The first snapshot takes a moment; without one a restore takes long, or cannot be made at all.
         let young = Duration::from_millis(status.uptime_ms) < thresholds.archive_lag_warning.0;
         let level = if young { Level::Warning } else { Level::Critical };
-        return finding("snapshot", level, "there is no snapshot yet: nothing can be restored".into());
+        return finding(
+            "snapshot",
+            level,
+            "there is no snapshot yet: only a log that goes back to LSN 1 can be restored, by replaying all of it"
+                .into(),
+        );
     };
     let age = Duration::from_millis(status.wall_time_ms.saturating_sub(made_ms));
     let mut level = above(age, thresholds.snapshot_age_warning.0, thresholds.snapshot_age_critical.0);

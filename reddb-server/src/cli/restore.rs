@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use reddb_backup::history::History;
 use reddb_backup::history::read::{HistoryError, read};
+use reddb_backup::history::{Base, History};
 use reddb_backup::plan::{Plan, PlanError, Request, Target, UnixMs, plan};
 use reddb_backup::restore::{RestoreError, RestoreErrorKind, RestoreOptions, RestoreReport, check_target, restore};
 use reddb_backup::store::{Store, StoreErrorKind};
@@ -37,15 +37,14 @@ pub(crate) struct RestoreOutcome {
 /// directory that cannot be restored into.
 pub(crate) async fn run(args: RestoreArgs) -> Result<Exit, CliError> {
     let store = archive::open(&args.archive)?;
-    let request = Request { target: target(&args.target)?, timeline: args.timeline, snapshot: args.snapshot };
+    let request = Request { target: target(&args.target)?, timeline: args.timeline, base: args.snapshot };
     let missing = if args.allow_missing_digests { MissingDigest::Accept } else { MissingDigest::Refuse };
     let watcher = progress::watcher();
     let contents = read(&store, missing, &watcher).await.map_err(|error| history_error(&error))?;
     let history = History::conclude(contents);
     let plan = plan(&history, &request).map_err(|error| plan_error(&error, &history))?;
-    let earlier = history.usable_snapshots(plan.timeline);
-    let earlier = earlier.iter().rev().find(|snapshot| snapshot.lsn < plan.snapshot.lsn);
-    let earlier = earlier.map(|snapshot| (snapshot.id, snapshot.lsn));
+    let earlier = history.bases(plan.timeline).into_iter().rev().find(|base| base.lsn() < plan.base.as_ref().lsn());
+    let earlier = earlier.map(|base| (base.name(), base.lsn()));
     drop((history, watcher));
     if args.dry_run {
         let options = RestoreOptions::new(args.into.clone());
@@ -62,7 +61,7 @@ pub(crate) async fn run(args: RestoreArgs) -> Result<Exit, CliError> {
     }
     let outcome = carry_out(&store, plan, &args, missing).await.map_err(|error| match (error.exit(), earlier) {
         (Exit::Integrity | Exit::Critical, Some((id, lsn))) => {
-            error.hint(format!("an earlier snapshot may serve, with more of the log: --snapshot {id} (LSN {lsn})"))
+            error.hint(format!("an earlier base may serve, with more of the log: --snapshot {id} (LSN {lsn})"))
         }
         _ => error,
     })?;
@@ -120,13 +119,17 @@ fn target(args: &TargetArgs) -> Result<Target, CliError> {
 fn text(outcome: &RestoreOutcome) -> String {
     let RestoreOutcome { report, digest, ttl } = outcome;
     let seconds = report.duration_ms / 1000;
+    let base = match report.base {
+        Base::Genesis => "from LSN 1 on, without a snapshot".to_owned(),
+        Base::Snapshot(snapshot) => format!("on a snapshot at LSN {}", snapshot.lsn),
+    };
     let clocks = match ttl {
         TtlMode::Continue => "go on from the restored moment",
         TtlMode::Absolute => "follow the wall clock",
     };
     let mut text = format!(
         "\nrestored  {into}\nLSN       {lsn} of timeline {timeline}\ntime      {time}\nchain     {chain}\ndigest    {digest}\n\
-         records   {records} replayed ({record_bytes} bytes) on a snapshot at LSN {snapshot}\n\
+         records   {records} replayed ({record_bytes} bytes) {base}\n\
          bytes     {fetched} fetched, {files} files of {file_bytes} bytes\nduration  {seconds}.{millis:03} s\n\
          clocks    of expiring keys {clocks}\n",
         into = report.into.display(),
@@ -136,7 +139,6 @@ fn text(outcome: &RestoreOutcome) -> String {
         chain = report.mark.chain,
         records = report.records,
         record_bytes = report.record_bytes,
-        snapshot = report.snapshot.lsn,
         fetched = report.fetched_bytes,
         files = report.files,
         file_bytes = report.file_bytes,

@@ -103,13 +103,7 @@ async fn each_deleted_object_is_missed_and_no_restore_is_wrong() {
                 assert!(names(&report.faults, &key), "without {key}: {:?}", report.faults);
                 assert_eq!(good, TARGETS.len());
             }
-            // What it alone could restore is not restorable.
-            ArchiveKey::Snapshot { lsn, .. } if lsn == Lsn::ZERO => {
-                assert!(names(&report.faults, &key), "without {key}: {:?}", report.faults);
-                assert_eq!(good, TARGETS.len() - 2, "only LSNs 5 and 10 need it");
-                assert!(report.notices.iter().any(|notice| notice.kind == FaultKind::NoSnapshotBefore));
-            }
-            // The next older one serves.
+            // The next older one serves, or the log from LSN 1 on.
             ArchiveKey::Snapshot { lsn, timeline, .. } if (timeline, lsn) != (T2, Lsn::new(38)) => {
                 assert!(names(&report.faults, &key), "without {key}: {:?}", report.faults);
                 assert_eq!(good, TARGETS.len());

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::archive::{Archive, T1, get, history_of, keys, put};
 use super::sink::{LogSink, Refused, carry_out, restored};
-use crate::history::{FaultKind, History, read::read};
+use crate::history::{Base, FaultKind, History, read::read};
 use crate::plan::{PlanError, Request, Target, plan};
 use crate::progress::Silent;
 use crate::restore::{RestoreError, RestoreErrorKind, RestoreOptions, restore};
@@ -52,9 +52,9 @@ async fn a_manifest_with_a_path_that_leaves_the_directory_is_refused() {
         let history = history_of(&store).await;
         let refused = plan(&history, &to_lsn(13)).unwrap_err();
         let PlanError::DamagedSnapshot { damaged, older, .. } = &refused else { panic!("{path:?}: {refused}") };
-        assert_eq!((damaged.lsn, older.unwrap().lsn), (Lsn::new(13), Lsn::ZERO));
+        assert_eq!((damaged.lsn, older.unwrap().snapshot().map(|older| older.lsn)), (Lsn::new(13), Some(Lsn::ZERO)));
         // The older one serves when it is named.
-        let named = to_lsn(13).from_snapshot(older.unwrap().id);
+        let named = to_lsn(13).from_base(older.unwrap().map(|older| older.id));
         assert_eq!(restored(&store, &history, &named).await.unwrap().log, archive.state(T1, 13));
     }
 }
@@ -201,7 +201,7 @@ async fn a_snapshots_chain_is_compared_inside_a_segment_too() {
         }
     }
     let good = restored(&store, &history_of(&store).await, &to_lsn(8)).await.unwrap();
-    assert_eq!((good.report.snapshot.lsn, good.report.records), (Lsn::new(5), 3));
+    assert_eq!((good.snapshot_lsn(), good.report.records), (Some(5), 3));
     let all = keys(&objects).await;
     let key = all.iter().find(|key| key.starts_with("snapshots/")).unwrap();
     let mut manifest = body(&get(&objects, key).await);
@@ -234,9 +234,9 @@ async fn a_chain_that_is_named_on_the_way_is_compared_inside_a_segment() {
     }
     let history = history_of(&store).await;
     let first = history.usable_snapshots(T1).iter().find(|snapshot| snapshot.lsn.get() == 3).unwrap().id;
-    let request = to_lsn(8).from_snapshot(first);
+    let request = to_lsn(8).from_base(Base::Snapshot(first));
     let good = restored(&store, &history, &request).await.unwrap();
-    assert_eq!((good.report.snapshot.lsn.get(), good.report.records), (3, 5));
+    assert_eq!((good.snapshot_lsn(), good.report.records), (Some(3), 5));
     let all = keys(&objects).await;
     let key = all.iter().find(|key| key.starts_with("snapshots/") && key.contains("/00000000000000000006-")).unwrap();
     let mut manifest = body(&get(&objects, key).await);

@@ -8,9 +8,9 @@ use reddb_file::lock::DirLock;
 use reddb_file::vfs::StdVfs;
 use reddb_file::{Lsn, TimelineId};
 
-use super::archive::{Archive, T1, T2, Writer, fork, history_of};
+use super::archive::{Archive, T1, T2, Writer, delete, fork, get, history_of, keys, put, store_of};
 use super::sink::{LogSink, Misbehaviour, Refused, carry_out, restored};
-use crate::history::{FaultKind, Moment};
+use crate::history::{Base, FaultKind, Moment};
 use crate::info::ArchiveInfo;
 use crate::plan::{PlanError, Request, Target, UnixMs, plan};
 use crate::progress::Silent;
@@ -71,10 +71,78 @@ async fn every_lsn_of_every_timeline_is_restored_as_it_was() {
             assert_eq!(report.forks_from, if target > 25 { timeline } else { T1 });
             assert_eq!(
                 report.records,
-                target - report.snapshot.lsn.get(),
+                target - report.base.snapshot().unwrap().lsn.get(),
                 "only what follows the snapshot is replayed"
             );
         }
+    }
+}
+
+#[tokio::test]
+async fn an_archive_without_a_snapshot_is_restored_from_its_first_record_on() {
+    let archive = Archive::make().await;
+    for key in keys(&archive.objects).await {
+        if key.starts_with("snapshots/") {
+            delete(&archive.objects, &key).await;
+        }
+    }
+    let history = archive.history().await;
+    for (timeline, end) in [(T1, 40), (T2, 45)] {
+        assert_eq!(
+            history.reachable(timeline).iter().map(|range| (range.first, range.last)).collect::<Vec<_>>(),
+            [(moment(timeline, 1), moment(timeline, end))]
+        );
+        for target in 1..=end {
+            let by_lsn = restored(&archive.store, &history, &to_lsn(target).on(timeline)).await.unwrap();
+            assert_eq!(by_lsn.log, archive.state(timeline, target), "LSN {target} of timeline {timeline}");
+            assert_eq!((by_lsn.snapshot_lsn(), by_lsn.report.records), (None, target));
+            assert_eq!(by_lsn.report.mark.chain, archive.journal(timeline).point(target).chain);
+            let by_time = to_time(time_of(target)).on(timeline);
+            let by_time = restored(&archive.store, &history, &by_time).await.unwrap();
+            assert_eq!(by_time.log, by_lsn.log, "the time of LSN {target} of timeline {timeline}");
+        }
+    }
+    // That the snapshots are gone is said, and nothing else is wrong.
+    let report = verify(&archive.store, &VerifyOptions::default()).await.unwrap();
+    assert!(report.faults.iter().all(|fault| fault.key.starts_with("snapshots/")), "{:?}", report.faults);
+    let named: std::collections::BTreeSet<_> = report.faults.iter().map(|fault| &fault.key).collect();
+    assert_eq!(named.len(), 4, "each of them: {:?}", report.faults);
+}
+
+#[tokio::test]
+async fn an_archive_that_never_had_a_snapshot_is_sound_and_a_flipped_bit_in_its_first_segment_is_seen() {
+    let objects = Arc::new(object_store::memory::InMemory::new());
+    let store = store_of(&objects);
+    let journal = crate::tests::Journal::new(1);
+    let writer = Writer::start(&store, &journal).await;
+    for count in [10, 5] {
+        journal.append(count);
+        writer.ship().await;
+    }
+    writer.end().await;
+    let report = verify(&store, &VerifyOptions::default()).await.unwrap();
+    assert_eq!((&report.faults[..], &report.notices[..]), (&[][..], &[][..]));
+    let info = ArchiveInfo::read(&store, &Silent::shared()).await.unwrap();
+    assert_eq!(info.gap.as_ref().map(|gap| (gap.newest, gap.records_missing)), Some((Some(moment(T1, 15)), 0)));
+    let text = info.to_string();
+    assert!(text.contains("restorable  LSN 1 to 15") && !text.contains("NO STATE"), "{text}");
+
+    let all = keys(&objects).await;
+    let first = all.iter().find(|key| key.starts_with("wal/0000000001/00000000000000000001-") && key.ends_with("zst"));
+    let first = first.unwrap();
+    let mut bytes = get(&objects, first).await.to_vec();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    put(&objects, first, bytes.into()).await;
+    let report = verify(&store, &VerifyOptions::default()).await.unwrap();
+    let [fault] = &report.faults[..] else { panic!("{:?}", report.faults) };
+    assert_eq!(fault.affects.map(|range| (range.first_lsn.get(), range.last_lsn.get())), Some((1, 10)));
+    assert_eq!(report.timelines[0].restorable, []);
+    let history = history_of(&store).await;
+    for target in [1, 10, 15] {
+        let refused = restored(&store, &history, &to_lsn(target)).await;
+        let Err(Refused::Restore(error)) = refused else { panic!("LSN {target} was restored from damaged bytes") };
+        assert_eq!(error.kind(), RestoreErrorKind::Integrity);
     }
 }
 
@@ -85,16 +153,16 @@ async fn any_snapshot_will_do() {
     for timeline in [T1, T2] {
         for snapshot in history.usable_snapshots(timeline) {
             for target in [snapshot.lsn.get(), 39] {
-                let request = to_lsn(target).on(timeline).from_snapshot(snapshot.id);
+                let request = to_lsn(target).on(timeline).from_base(Base::Snapshot(snapshot.id));
                 let restored = restored(&archive.store, &history, &request).await.unwrap();
-                assert_eq!(restored.report.snapshot.id, snapshot.id);
+                assert_eq!(restored.report.base.snapshot().unwrap().id, snapshot.id);
                 assert_eq!(restored.log, archive.state(timeline, target));
             }
         }
     }
     let too_new = history.snapshots(T2)[0].id;
-    let refused = plan(&history, &to_lsn(30).on(T2).from_snapshot(too_new)).unwrap_err();
-    assert!(matches!(refused, PlanError::UnusableSnapshot { .. }), "{refused}");
+    let refused = plan(&history, &to_lsn(30).on(T2).from_base(Base::Snapshot(too_new))).unwrap_err();
+    assert!(matches!(refused, PlanError::UnusableBase { .. }), "{refused}");
 }
 
 #[tokio::test]
@@ -232,7 +300,7 @@ async fn an_archive_may_begin_after_a_fork() {
     }
     for target in [0, 25, 29] {
         let refused = plan(&history, &to_lsn(target)).unwrap_err();
-        let PlanError::BeforeFirstSnapshot { nearest, .. } = &refused else { panic!("LSN {target}: {refused}") };
+        let PlanError::BeforeFirstState { nearest, .. } = &refused else { panic!("LSN {target}: {refused}") };
         assert_eq!(nearest.above, Some(moment(T2, 30)));
     }
     assert!(verify(&store, &VerifyOptions::default()).await.unwrap().is_sound());
@@ -479,17 +547,18 @@ async fn what_a_slow_writer_ships_after_a_takeover_is_void_and_never_restored() 
 async fn errors_name_what_can_be_reached() {
     let archive = Archive::make().await;
     let mut history = archive.history().await;
-    // Without the snapshot at LSN 0, history begins at LSN 13.
+    // Without the snapshot at LSN 0 and without LSN 1, history begins at LSN 13.
     let first = history.snapshots(T1)[0].clone();
     let key = crate::history::SnapshotKey { timeline: T1, lsn: first.lsn, id: first.id };
-    history = history.without(&[].into(), &[key].into());
+    let segment = history.segments(T1)[0].name();
+    history = history.without(&[segment].into(), &[key].into());
     let refused = plan(&history, &to_lsn(12)).unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "LSN 12 lies before the first snapshot; the nearest reachable state is LSN 13 of timeline 1 at \
-         1970-01-01T00:00:01.130Z (1130 ms)"
+        "LSN 12 lies before the first state that can be restored; the nearest reachable state is LSN 13 of timeline 1 \
+         at 1970-01-01T00:00:01.130Z (1130 ms)"
     );
     let refused = plan(&history, &to_time(1129)).unwrap_err();
-    assert!(matches!(refused, PlanError::BeforeFirstSnapshot { .. }), "{refused}");
+    assert!(matches!(refused, PlanError::BeforeFirstState { .. }), "{refused}");
     assert!(matches!(restored(&archive.store, &history, &to_lsn(12)).await, Err(Refused::Plan(_))));
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use reddb_file::archive::RecordRun;
 use reddb_file::{Lsn, TimedMark};
 
-use crate::history::History;
+use crate::history::{Base, History};
 use crate::plan::{Plan, PlanError, Request, plan};
 use crate::restore::{
     BaseMark, RestoreError, RestoreOptions, RestoreReport, RestoreSink, RestoredMark, StagedDirectory, restore,
@@ -39,6 +39,13 @@ impl RestoreSink for LogSink {
         if self.misbehaviour == Misbehaviour::RefuseBase {
             return Err("refused".into());
         }
+        self.at = Some(base.mark);
+        self.root = staged.root().to_owned();
+        if base.base == Base::Genesis {
+            assert_eq!(base.mark, TimedMark::genesis(base.cluster));
+            assert_eq!(std::fs::read_dir(staged.base())?.count(), 0, "the base's directory is there, and empty");
+            return Ok(());
+        }
         let current: Lsn = std::fs::read_to_string(staged.base().join("current"))?.parse()?;
         assert_eq!(current, base.mark.lsn, "a snapshot's bytes are those of its LSN");
         let mut tables: Vec<_> = match std::fs::read_dir(staged.base().join("tables")) {
@@ -50,8 +57,6 @@ impl RestoreSink for LogSink {
         for table in tables {
             self.log.extend(std::fs::read(table)?);
         }
-        self.at = Some(base.mark);
-        self.root = staged.root().to_owned();
         Ok(())
     }
 
@@ -88,6 +93,13 @@ pub(super) enum Refused {
 pub(super) struct Restored {
     pub(super) report: RestoreReport,
     pub(super) log: Vec<u8>,
+}
+
+impl Restored {
+    /// The LSN of the snapshot it started from; none for genesis.
+    pub(super) fn snapshot_lsn(&self) -> Option<u64> {
+        self.report.base.snapshot().map(|snapshot| snapshot.lsn.get())
+    }
 }
 
 /// Carries a plan out in a directory of its own, and checks that a failure leaves nothing there.

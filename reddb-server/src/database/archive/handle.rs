@@ -200,7 +200,9 @@ impl Archive {
     /// Waits until the first snapshot was made, or could not be made.
     pub(in crate::database) async fn first_snapshot(&self) {
         if tokio::time::timeout(FIRST_SNAPSHOT_PATIENCE, self.shared.first_tried.notified()).await.is_err() {
-            tracing::warn!("the first snapshot is not published yet; nothing before it can be restored");
+            tracing::warn!(
+                "the first snapshot is not published yet; until it is, only a log that goes back to LSN 1 can be restored"
+            );
         }
     }
 
