@@ -96,7 +96,7 @@ pub struct Claim {
     pub timeline: TimelineId,
     /// How far the archive holds that timeline; shipping goes on behind it.
     pub archived: TimedMark,
-    /// Whether the archive was new, and so needs a snapshot first.
+    /// Whether the archive was new.
     pub kind: ArchiveKind,
     /// The newest snapshot that leads to this log, as far as the predecessor's head tells.
     pub newest_snapshot: Option<SnapshotRef>,

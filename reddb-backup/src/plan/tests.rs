@@ -6,6 +6,7 @@ use super::{Plan, PlanError, Request, Stop, Target, UnixMs, plan};
 use crate::history::contents::Slot;
 use crate::history::fixture::{Sketch, snapshot_id, timeline};
 use crate::history::{Base, FaultKind, History};
+use crate::info::ArchiveInfo;
 
 /// A plan in one line: the timeline, the snapshot, what is replayed, where it stops.
 fn summary(planned: Result<Plan, PlanError>) -> String {
@@ -482,6 +483,7 @@ fn a_log_that_begins_later_needs_a_snapshot() {
     check(&history, &lsn(15), "no: timeline 1 has nothing to start from: no snapshot, and no log from LSN 1 on");
     check(&history, &time(150), "no: timeline 1 has nothing to start from: no snapshot, and no log from LSN 1 on");
     assert_eq!(ranges(&history, 1), []);
+    assert!(ArchiveInfo::of(&history).to_string().contains("NO STATE  40 records"), "{}", ArchiveInfo::of(&history));
     let history = later(without_the_first_snapshot(simple())).history();
     assert_eq!(history.faults(), []);
     let [notice] = history.notices() else { panic!("{:?}", history.notices()) };

@@ -176,9 +176,7 @@ impl Archiver {
                     let point = self.point(name);
                     self.wait(Waiting::Point { point, reply });
                 }
-                Message::Snapshot { source, reason, progress, reply } => {
-                    self.begin_snapshot(source, reason, progress, reply);
-                }
+                Message::Snapshot { reason, progress, reply } => self.begin_snapshot(reason, progress, reply),
             }
         }
         None

@@ -14,7 +14,7 @@ use crate::claim::Claim;
 use crate::clock::Clock;
 use crate::points::PointError;
 use crate::snapshot::{ProgressFn, SnapshotError};
-use crate::source::{CheckpointSource, LogSource};
+use crate::source::LogSource;
 use crate::store::Store;
 
 /// How many requests may wait in the task.
@@ -56,20 +56,9 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, HandleError>>;
 
 /// What an archiver can be told.
 pub(super) enum Message {
-    Ship {
-        reply: Reply<TimedMark>,
-    },
-    Snapshot {
-        /// What makes its checkpoint, where that is not the archiver's own.
-        source: Option<Arc<dyn CheckpointSource>>,
-        reason: Text,
-        progress: ProgressFn,
-        reply: Reply<SnapshotManifest>,
-    },
-    Point {
-        name: PointName,
-        reply: Reply<RestorePoint>,
-    },
+    Ship { reply: Reply<TimedMark> },
+    Snapshot { reason: Text, progress: ProgressFn, reply: Reply<SnapshotManifest> },
+    Point { name: PointName, reply: Reply<RestorePoint> },
     Shutdown(Shutdown),
 }
 
@@ -105,21 +94,7 @@ impl ArchiverHandle {
     /// # Errors
     /// [`HandleError::Snapshot`], where [`SnapshotError::Busy`] names the one that is running, or as [`Self::ship_now`].
     pub async fn snapshot(&self, reason: Text, progress: ProgressFn) -> Result<SnapshotManifest, HandleError> {
-        self.ask(|reply| Message::Snapshot { source: None, reason, progress, reply }).await
-    }
-
-    /// As [`Self::snapshot`], of a checkpoint that `source` makes instead of the archiver's own: of an earlier state of the same
-    /// log, so that what follows it can be restored too.
-    ///
-    /// # Errors
-    /// As [`Self::snapshot`].
-    pub async fn snapshot_from(
-        &self,
-        source: Arc<dyn CheckpointSource>,
-        reason: Text,
-        progress: ProgressFn,
-    ) -> Result<SnapshotManifest, HandleError> {
-        self.ask(|reply| Message::Snapshot { source: Some(source), reason, progress, reply }).await
+        self.ask(|reply| Message::Snapshot { reason, progress, reply }).await
     }
 
     /// Names the newest durable record; returns once the archive has reached it and holds the name.

@@ -54,10 +54,7 @@ impl HeadKeeper {
             HeadChange::Beat { complete_until_ms } => {
                 head.complete_until_ms = head.complete_until_ms.max(complete_until_ms);
             }
-            HeadChange::Snapshot(snapshot) => {
-                let newest = head.newest_snapshot.filter(|newest| newest.lsn > snapshot.lsn);
-                head.newest_snapshot = Some(newest.unwrap_or(snapshot));
-            }
+            HeadChange::Snapshot(snapshot) => head.newest_snapshot = Some(snapshot),
             HeadChange::Ended { complete_until_ms } => {
                 head.complete_until_ms = head.complete_until_ms.max(complete_until_ms);
                 head.holder = HolderState::Ended;

@@ -16,7 +16,6 @@ use super::status::RunningSnapshot;
 use crate::catalogue;
 use crate::points::{PointError, write_point};
 use crate::snapshot::{ProgressFn, SnapshotError, SnapshotProgress, Uploaded};
-use crate::source::CheckpointSource;
 use crate::store::{ReadError, Store, StoreErrorKind};
 
 /// Something that waits for the archive to reach an LSN.
@@ -64,13 +63,7 @@ impl Archiver {
         }
     }
 
-    pub(super) fn begin_snapshot(
-        &mut self,
-        source: Option<Arc<dyn CheckpointSource>>,
-        reason: Text,
-        progress: ProgressFn,
-        reply: Reply<SnapshotManifest>,
-    ) {
+    pub(super) fn begin_snapshot(&mut self, reason: Text, progress: ProgressFn, reply: Reply<SnapshotManifest>) {
         if let Some(by) = self.fenced {
             drop(reply.send(Err(HandleError::Fenced { by })));
             return;
@@ -92,11 +85,7 @@ impl Archiver {
             });
             progress(now);
         });
-        let mut uploader = self.uploader.clone();
-        if let Some(source) = source {
-            uploader.source = source;
-        }
-        let task = tokio::spawn(uploader.run(id, tell));
+        let task = tokio::spawn(self.uploader.clone().run(id, tell));
         self.snapshot = Some(Snapshotting::Uploading { id, reason, task, reply });
     }
 

@@ -6,21 +6,14 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use reddb_backup::source::{Checkpoint, CheckpointFile, CheckpointSource, Fence, LocalHistory, LogSource, SourceError};
-use reddb_file::archive::{RecordRun, Text};
+use reddb_file::archive::Text;
 use reddb_file::control::{ControlFile, ControlState};
 use reddb_file::vfs::Vfs;
 use reddb_file::wal::{WalReadError, WalReader};
-use reddb_file::{Chain, ClusterId, Lsn, Mark, TimedMark, TimelineId};
+use reddb_file::{ClusterId, Lsn, Mark, TimedMark, TimelineId};
 
 use crate::commit::Committer;
-use crate::engine::{AppliedMark, Engine, EngineConfig, LsmEngine};
-use crate::replay::{Memtables, Replayer};
-
-/// What [`Origin`] adds to the checkpoint's directory's name for its engine's.
-const ORIGIN_EXTENSION: &str = "origin";
-
-/// More than one record needs, in bytes.
-const ORIGIN_MEMORY_BYTES: u64 = 64 * 1024 * 1024;
+use crate::engine::{AppliedMark, Engine};
 
 /// A record of a small value with its database's counts, in bytes.
 const RECORD_BYTES_TYPICAL: u64 = 256;
@@ -59,27 +52,6 @@ pub(super) struct Log {
 impl Log {
     pub(super) fn new(place: LogPlace, committer: Arc<Committer>, control: Arc<Mutex<ControlFile>>) -> Self {
         Self { place, committer, control, reader: Mutex::new(None) }
-    }
-}
-
-impl Origin {
-    /// The first LSN of a history.
-    pub(super) const LSN: Lsn = Lsn::new(1);
-
-    /// The origin of the log at `place`, where that log begins with its history and still has its first record.
-    pub(super) fn of(place: &LogPlace) -> Result<Option<Self>, SourceError> {
-        let (cluster, first) = (place.cluster, Self::LSN);
-        if place.timeline != TimelineId::FIRST {
-            return Ok(None);
-        }
-        let batch = match place.reader(first).next_batch(first) {
-            Ok(Some(batch)) => batch,
-            Ok(None) | Err(WalReadError::Pruned { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let Some(record) = batch.records().find(|record| record.lsn == first) else { return Ok(None) };
-        let bytes = Bytes::copy_from_slice(record.bytes);
-        Ok(Some(Self { cluster, record: RecordRun::scan(Lsn::ZERO, Chain::genesis(cluster), bytes)? }))
     }
 }
 
@@ -182,55 +154,17 @@ pub(super) struct Checkpoints {
 
 impl CheckpointSource for Checkpoints {
     fn checkpoint(&self, into: &Path) -> Result<Checkpoint, SourceError> {
-        checkpoint_of(&*self.engine, into)
+        let made = self.engine.checkpoint(into)?;
+        let files = made.files.iter().map(|file| {
+            let path = file.path.to_str().ok_or("a checkpoint file's name is not text")?;
+            Ok(CheckpointFile { path: path.parse()?, written_xxh3: Some(file.written_xxh3) })
+        });
+        Ok(Checkpoint {
+            mark: TimedMark { lsn: made.mark.lsn, chain: made.mark.chain, time_ms: made.mark.time_ms },
+            files: files.collect::<Result<_, SourceError>>()?,
+            engine: Text::new(ENGINE_NAME)?,
+            engine_version: Text::new(ENGINE_VERSION)?,
+            engine_format_version: ENGINE_FORMAT_VERSION,
+        })
     }
-}
-
-/// The state after the log's first record, made anew: an archive begins with it however late it is begun.
-pub(super) struct Origin {
-    cluster: ClusterId,
-    record: RecordRun,
-}
-
-/// A directory that goes with its holder.
-struct Scratch(PathBuf);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(path = %self.0.display(), %error, "a scratch directory stays behind; it may be deleted");
-        }
-    }
-}
-
-impl CheckpointSource for Origin {
-    fn checkpoint(&self, into: &Path) -> Result<Checkpoint, SourceError> {
-        // Beside the checkpoint's directory, in the one that is cleared at every start.
-        let scratch = Scratch(into.with_extension(ORIGIN_EXTENSION));
-        let config = EngineConfig { memory_bytes: ORIGIN_MEMORY_BYTES };
-        let engine = Arc::new(LsmEngine::open_to_load(&scratch.0, config, Chain::genesis(self.cluster))?);
-        let mut replayer = Replayer::new(&*engine, Memtables::new(Arc::clone(&engine) as Arc<dyn Engine>));
-        replayer.push_run(&self.record)?;
-        replayer.finish()?;
-        let made = checkpoint_of(&*engine, into)?;
-        engine.close()?;
-        Ok(made)
-    }
-}
-
-fn checkpoint_of(engine: &dyn Engine, into: &Path) -> Result<Checkpoint, SourceError> {
-    let made = engine.checkpoint(into)?;
-    let files = made.files.iter().map(|file| {
-        let path = file.path.to_str().ok_or("a checkpoint file's name is not text")?;
-        Ok(CheckpointFile { path: path.parse()?, written_xxh3: Some(file.written_xxh3) })
-    });
-    Ok(Checkpoint {
-        mark: TimedMark { lsn: made.mark.lsn, chain: made.mark.chain, time_ms: made.mark.time_ms },
-        files: files.collect::<Result<_, SourceError>>()?,
-        engine: Text::new(ENGINE_NAME)?,
-        engine_version: Text::new(ENGINE_VERSION)?,
-        engine_format_version: ENGINE_FORMAT_VERSION,
-    })
 }

@@ -2,12 +2,11 @@
 //! flush when its log grows long, and gives up the log that nobody needs any more.
 //!
 //! The log is pruned up to what both the archive's head and the engine's own files hold, and only after the control file
-//! says so durably. Its first record stays until the archive has a snapshot that reaches it: without one, what was archived
-//! could not be restored from its beginning.
+//! says so durably.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -44,8 +43,6 @@ pub(super) struct Duties {
     pub(super) committer: Arc<Committer>,
     pub(super) gate: Arc<WriteGate>,
     pub(super) control: Arc<Mutex<ControlFile>>,
-    /// Whether the log's first record must stay.
-    pub(super) origin_held: Arc<AtomicBool>,
 }
 
 /// A handle to the thread.
@@ -219,9 +216,6 @@ impl Worker {
     }
 
     fn prunable(&self) -> Lsn {
-        if self.duties.origin_held.load(Ordering::Acquire) {
-            return Lsn::ZERO;
-        }
         let archived = self.duties.control.lock().state().archived.lsn;
         archived.min(self.duties.engine.flushed().lsn)
     }

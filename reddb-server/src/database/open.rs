@@ -7,7 +7,6 @@
 //! leaves an epoch that nobody writes in, a timeline without a first record is begun again.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use parking_lot::Mutex;
 use reddb_file::control::{ControlState, RestoredFrom, Shutdown};
@@ -16,7 +15,7 @@ use reddb_file::wal::{WalWriter, recover};
 use reddb_file::{Epoch, Lsn, TimelineRecord};
 
 use super::archive::{Archive, ArchiveParts, Begun, ClaimState, Claimed, Claiming, claim_at_start};
-use super::bridge::{Checkpoints, Log, LogPlace, Origin, Past};
+use super::bridge::{Checkpoints, Log, LogPlace, Past};
 use super::error::OpenFault;
 use super::janitor::{Duties, Janitor, disk_bytes};
 use super::local::{
@@ -107,7 +106,7 @@ pub(super) async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Databa
     let new = begun != Begun::Yes && started.claimed.lacks_snapshot();
     let database = run(config, clock, gate, started, place)?;
     if new {
-        // Without a snapshot nothing can be restored: a database whose archive is new makes it before anybody can write.
+        // Without a snapshot a restore replays the whole log: one whose archive is new makes one before anybody can write.
         database.inner.archive.first_snapshot().await;
     }
     Ok(database)
@@ -236,8 +235,6 @@ fn run(
         .map_err(|source| OpenFault::System { what: "cannot start the committer's thread", source })?;
     let committer = Arc::new(committer);
     let place = LogPlace { timeline, ..place };
-    let origin = origin(&place);
-    let origin_held = Arc::new(AtomicBool::new(origin.is_some()));
     let janitor = Janitor::start(Duties {
         dir: config.dir.clone(),
         disk_reserve_bytes: config.disk_reserve_bytes,
@@ -247,7 +244,6 @@ fn run(
         committer: Arc::clone(&committer),
         gate: Arc::clone(&gate),
         control: Arc::clone(&control),
-        origin_held: Arc::clone(&origin_held),
     })
     .map_err(|source| OpenFault::System { what: "cannot start the janitor's thread", source })?;
     let log = Arc::new(Log::new(place, Arc::clone(&committer), Arc::clone(&control)));
@@ -260,8 +256,6 @@ fn run(
         control: Arc::clone(&control),
         gate: Arc::clone(&gate),
         clock: Arc::clone(&clock),
-        origin,
-        origin_held,
     };
     let archive = Archive::start(&config, parts)?;
     Ok(Database {
@@ -280,17 +274,6 @@ fn run(
             lock: Mutex::new(Some(lock)),
         }),
     })
-}
-
-/// What an archive of this log begins with; `None` where the log has forgotten its first record, or never had it.
-fn origin(place: &LogPlace) -> Option<Arc<Origin>> {
-    match Origin::of(place) {
-        Ok(origin) => origin.map(Arc::new),
-        Err(error) => {
-            tracing::warn!(%error, "the log's first record cannot be read; a first snapshot would be of the present state");
-            None
-        }
-    }
 }
 
 fn fault_hook(gate: &Arc<WriteGate>) -> FaultHook {

@@ -2,7 +2,6 @@
 //! makes the first snapshot and the scheduled ones, and closes the write gate where another writer has taken over.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
@@ -15,8 +14,7 @@ use reddb_backup::ship::{
 use reddb_backup::snapshot::{SnapshotError, SnapshotProgress};
 use reddb_backup::source::LogSource as _;
 use reddb_backup::store::Store;
-use reddb_file::archive::layout::snapshots_prefix;
-use reddb_file::archive::{ArchiveKey, MissingDigest, PointName, SnapshotManifest, SnapshotRef, Text};
+use reddb_file::archive::{MissingDigest, PointName, SnapshotManifest, SnapshotRef, Text};
 use reddb_file::control::ControlFile;
 use reddb_file::{Epoch, Lsn, TimedMark, TimelineId, layout};
 use serde::Serialize;
@@ -29,7 +27,7 @@ use crate::clock::Clock;
 use crate::commit::Committer;
 use crate::commit::gate::{Condition, WriteGate};
 use crate::config::Config;
-use crate::database::bridge::{Checkpoints, Log, Origin, Past};
+use crate::database::bridge::{Checkpoints, Log, Past};
 use crate::database::error::OpenFault;
 use crate::engine::EngineError;
 use crate::exit::Exit;
@@ -123,9 +121,6 @@ struct Keeper {
     clock: Arc<dyn Clock>,
     settings: ArchiverSettings,
     snapshot_interval: Option<Duration>,
-    /// See [`ArchiveParts`].
-    origin: Option<Arc<Origin>>,
-    origin_held: Arc<AtomicBool>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -138,16 +133,12 @@ pub(in crate::database) struct ArchiveParts {
     pub(in crate::database) control: Arc<Mutex<ControlFile>>,
     pub(in crate::database) gate: Arc<WriteGate>,
     pub(in crate::database) clock: Arc<dyn Clock>,
-    /// The log's first record, where it still has it.
-    pub(in crate::database) origin: Option<Arc<Origin>>,
-    /// Whether the log must keep that record. Made false when the archive has a snapshot that reaches it.
-    pub(in crate::database) origin_held: Arc<AtomicBool>,
 }
 
 impl Archive {
     /// Starts the keeper, and with it the archiver.
     pub(in crate::database) fn start(config: &Config, parts: ArchiveParts) -> Result<Self, OpenFault> {
-        let ArchiveParts { claimed, log, checkpoints, committer, control, gate, clock, origin, origin_held } = parts;
+        let ArchiveParts { claimed, log, checkpoints, committer, control, gate, clock } = parts;
         let level = config.archive.compression_level;
         let level = CompressionLevel::new(level).ok_or_else(|| OpenFault::Archive {
             message: format!("a compression level of {level} is not possible: use 1 to 19"),
@@ -179,8 +170,6 @@ impl Archive {
             clock,
             settings,
             snapshot_interval: config.snapshot_interval,
-            origin,
-            origin_held,
             stopped,
         };
         let task = match claimed.claim {
@@ -208,7 +197,7 @@ impl Archive {
 
     pub(in crate::database) async fn backup(&self, reason: &str) -> Result<BackupSummary, CommandError> {
         let handle = self.shared.handle()?;
-        self.shared.snapshot(&handle, None, reason).await.map_err(|error| {
+        self.shared.snapshot(&handle, reason).await.map_err(|error| {
             let prefix = match &error {
                 HandleError::Snapshot(SnapshotError::Busy(_)) => "INPROG",
                 HandleError::Snapshot(SnapshotError::Damaged { .. }) => "CORRUPT",
@@ -314,26 +303,16 @@ impl Shared {
         })
     }
 
-    async fn snapshot(
-        &self,
-        handle: &ArchiverHandle,
-        origin: Option<Arc<Origin>>,
-        reason: &str,
-    ) -> Result<BackupSummary, HandleError> {
+    async fn snapshot(&self, handle: &ArchiverHandle, reason: &str) -> Result<BackupSummary, HandleError> {
         let started = Instant::now();
         let progress = Arc::new(Mutex::new(SnapshotProgress::default()));
         let seen = Arc::clone(&progress);
         let reason = Text::new(reason).or_else(|_| Text::new("requested")).expect("a short plain text");
-        let progress_fn = Arc::new(move |now| *seen.lock() = now);
-        let made = match origin {
-            Some(origin) => handle.snapshot_from(origin, reason, progress_fn).await,
-            None => handle.snapshot(reason, progress_fn).await,
-        };
+        let made = handle.snapshot(reason, Arc::new(move |now| *seen.lock() = now)).await;
         let mut snapshots = self.snapshots.lock();
         match made {
             Ok(manifest) => {
-                let last = snapshots.last.max(Some(manifest.lsn));
-                *snapshots = Snapshots { last_ms: manifest.created_ms, last, last_ok: true };
+                *snapshots = Snapshots { last_ms: manifest.created_ms, last: Some(manifest.lsn), last_ok: true };
                 Ok(summary(&manifest, progress.lock().sent_bytes, started.elapsed()))
             }
             Err(error) => {
@@ -376,31 +355,6 @@ impl Keeper {
         *self.shared.running.write() = Some(handle.clone());
         *self.shared.waiting_for.lock() = None;
         handle
-    }
-
-    /// What the archive's first snapshot is still to be made of: the log's first record, so that whatever follows can be restored,
-    /// also what was written before the archive could be reached. Until that is published the log keeps the record.
-    async fn missing_origin(&mut self, newest: Option<SnapshotRef>) -> Option<Arc<Origin>> {
-        let origin = self.origin.take()?;
-        let published = match newest {
-            None => false,
-            Some(newest) if newest.timeline == TimelineId::FIRST && newest.lsn <= Origin::LSN => true,
-            Some(_) => match self.store.list(&snapshots_prefix(TimelineId::FIRST)).await {
-                Ok(listed) => listed.iter().any(|object| {
-                    let key = object.key.parse();
-                    matches!(key, Ok(ArchiveKey::Snapshot { lsn, .. }) if lsn <= Origin::LSN)
-                }),
-                Err(error) => {
-                    tracing::warn!(%error, "the snapshots cannot be listed; the first one is made once more");
-                    false
-                }
-            },
-        };
-        if published {
-            self.origin_held.store(false, Ordering::Release);
-            return None;
-        }
-        Some(origin)
     }
 
     async fn claim_then_keep(mut self, claimant: Box<Claimant>) {
@@ -452,7 +406,6 @@ impl Keeper {
     }
 
     async fn keep(mut self, handle: ArchiverHandle, claim: Claim) {
-        let mut origin = self.missing_origin(claim.newest_snapshot).await;
         let mut last_made_ms = match claim.newest_snapshot {
             Some(newest) => self.remember(newest).await,
             None => None,
@@ -483,32 +436,21 @@ impl Keeper {
                 try_at = Instant::now();
             }
             was_online = online;
-            if Instant::now() >= try_at && (origin.is_some() || self.is_due(last_made_ms, online)) {
-                let is_first = origin.is_some() || last_made_ms.is_none();
-                let reason = if is_first { "first" } else { "scheduled" };
+            if Instant::now() >= try_at && self.is_due(last_made_ms, online) {
+                let reason = if last_made_ms.is_none() { "first" } else { "scheduled" };
                 let mut stopped = self.stopped.clone();
                 let made = tokio::select! {
-                    made = self.shared.snapshot(&handle, origin.clone(), reason) => made,
+                    made = self.shared.snapshot(&handle, reason) => made,
                     // The archiver gives a running snapshot up when it is shut down.
                     _ = stopped.wait_for(|stopped| *stopped) => return,
                 };
                 self.shared.first_tried.notify_one();
-                match made {
-                    Ok(_) => {
-                        origin = None;
-                        self.origin_held.store(false, Ordering::Release);
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "the {reason} snapshot was not made; it is tried again");
-                        try_at = Instant::now() + SNAPSHOT_RETRY;
-                    }
+                if let Err(error) = made {
+                    tracing::warn!(%error, "the {reason} snapshot was not made; it is tried again");
+                    try_at = Instant::now() + SNAPSHOT_RETRY;
                 }
             }
             let snapshots = *self.shared.snapshots.lock();
-            if snapshots.last_ok && snapshots.last_ms > last_made_ms.unwrap_or(0) {
-                // The archive takes snapshots: what failed need not wait.
-                try_at = Instant::now();
-            }
             last_made_ms = snapshots.last.map(|_| snapshots.last_ms).or(last_made_ms);
             if self.wait(LOOK_INTERVAL).await {
                 return;
@@ -516,8 +458,8 @@ impl Keeper {
         }
     }
 
-    /// Without a snapshot nothing can be restored, so the first is always due. Where there is a schedule, an attempt that failed,
-    /// whoever asked for it, is made good as soon as the store answers.
+    /// Without a snapshot a restore replays the whole log, so the first is always due. Where there is a schedule, an attempt that
+    /// failed, whoever asked for it, is made good as soon as the store answers.
     fn is_due(&self, last_made_ms: Option<u64>, online: bool) -> bool {
         match (last_made_ms, self.snapshot_interval) {
             (None, _) => true,
