@@ -12,7 +12,7 @@ use reddb_tests::door::Door;
 use reddb_tests::gcs::account::Account;
 use reddb_tests::gcs::http::{Outage, Server};
 use reddb_tests::scene::wait_until_archived;
-use reddb_tests::{Client, Node, Scene, Value, wait};
+use reddb_tests::{Client, Node, Options, Scene, Value, wait};
 
 fn write_some(client: &mut Client, prefix: &str, count: usize) {
     for index in 0..count {
@@ -304,6 +304,124 @@ fn a_new_directory_whose_archive_turns_out_to_be_anothers_takes_no_more_writes_a
     let into = away.scene.path("into");
     let report = away.run(&["restore", "--into", into.to_str().unwrap(), "--json"]).expect_code(0).json();
     assert_eq!(report["digest"].as_str(), Some(wanted.sha256.as_str()), "{report}");
+}
+
+/// A restored directory, and the state that it was restored to.
+fn restored(away: &Away, name: &str) -> Digest {
+    let node = away.start("original", away.store);
+    let mut client = node.client();
+    write_some(&mut client, "original", 10);
+    client.expect(&["SET", "short", "lived", "PX", "1"]);
+    let wanted = digest(&mut client);
+    assert_eq!(node.stop().code(), Some(0));
+    let into = away.scene.path(name);
+    let lsn = wanted.lsn.to_string();
+    let report = away.run(&["restore", "--into", into.to_str().unwrap(), "--to-lsn", &lsn, "--json"]);
+    assert_eq!(report.expect_code(0).json()["digest"].as_str(), Some(wanted.sha256.as_str()));
+    wanted
+}
+
+#[test]
+fn a_restored_directory_starts_without_its_archive_answers_reads_and_takes_writes_when_the_archive_is_back() {
+    let away = Away::new();
+    let wanted = restored(&away, "restored");
+    for stops_in_order in [true, false] {
+        let node = away.start("restored", away.door.address());
+        let mut client = node.client();
+        assert_eq!(client.expect(&["GET", "original:3"]), Value::bulk("value"));
+        assert_eq!(digest(&mut client), wanted);
+        let before = receipt(&mut client);
+        assert_eq!((before.timeline, before.lsn), (1, wanted.lsn));
+        for write in [&["SET", "new", "1"][..], &["DEL", "original:3"], &["FLUSHALL"], &["EXPIRE", "original:3", "0"]] {
+            let answer = format!("{:?}", client.call(write).unwrap());
+            assert!(answer.contains("MISCONF writes are refused (timeline_pending)"), "{write:?}: {answer}");
+        }
+        client.expect(&["MULTI"]);
+        client.expect(&["SET", "new", "1"]);
+        let answer = format!("{:?}", client.call(&["EXEC"]).unwrap());
+        assert!(answer.contains("timeline_pending"), "{answer}");
+        let status = node.get("/admin/status").unwrap().json();
+        assert_eq!((&status["archive"]["online"], &status["timeline"]), (&false.into(), &1.into()), "{status}");
+        assert_ne!(reddb(&["check", "--admin", &node.admin_url()]).code, 0);
+        assert_ne!(reddb(&["backup", "--admin", &node.admin_url()]).code, 0);
+        assert_eq!(digest(&mut client), wanted, "nothing was logged");
+        if stops_in_order {
+            assert_eq!(node.stop().code(), Some(0));
+        } else {
+            node.kill9();
+        }
+    }
+
+    let node = away.start("restored", away.door.address());
+    let mut client = node.client();
+    assert_eq!(digest(&mut client), wanted);
+    away.door.open(away.store);
+    wait::until("writes are taken", || (!client.call(&["SET", "new", "1"]).unwrap().is_error()).then_some(()));
+    let after = receipt(&mut client);
+    assert_eq!(after.timeline, 2);
+    assert!(after.lsn > wanted.lsn + 1, "the timeline's first record comes before");
+    let last = digest(&mut client);
+    wait_until_archived(&node);
+    // What came after is found again by a start that knows nothing but the directory.
+    node.kill9();
+    let node = away.start("restored", away.store);
+    let mut client = node.client();
+    assert_eq!(client.expect(&["GET", "new"]), Value::bulk("1"));
+    assert_eq!(receipt(&mut client).timeline, 2);
+    assert_eq!(node.stop().code(), Some(0));
+    away.expect_restores(&[wanted, last]);
+}
+
+#[test]
+fn a_restored_directory_whose_archive_comes_back_with_a_live_writer_takes_no_writes_and_leaves_that_one_alone() {
+    let away = Away::new();
+    let wanted = restored(&away, "restored");
+    let late = away.start("restored", away.door.address());
+    let mut client = late.client();
+    let owner = away.start("original", away.store);
+    write_some(&mut owner.client(), "owner", 10);
+    wait_until_archived(&owner);
+
+    away.door.open(away.store);
+    let refusal = wait::until("writes are refused for good", || {
+        let answer = format!("{:?}", client.call(&["SET", "more", "1"]).unwrap());
+        assert!(answer.contains("MISCONF"), "a write was taken: {answer}");
+        answer.contains("(fenced)").then_some(answer)
+    });
+    assert!(refusal.contains("--takeover"), "it does not say what to do: {refusal}");
+    assert_eq!(digest(&mut client), wanted, "reads go on");
+    assert_eq!(late.stop().code(), Some(0));
+
+    write_some(&mut owner.client(), "owner-later", 10);
+    let last = digest(&mut owner.client());
+    wait_until_archived(&owner);
+    assert_eq!(owner.stop().code(), Some(0));
+    away.expect_restores(&[wanted, last]);
+}
+
+#[test]
+fn a_restored_directory_begins_an_archive_of_its_own_when_the_store_comes_back_empty() {
+    let away = Away::new();
+    let _ = restored(&away, "restored");
+    // Another prefix of the same store: nobody has begun there.
+    let options = away.environment(away.door.address()).into_iter();
+    let elsewhere = Options::new().archive("gs://bucket/elsewhere");
+    let options = options.fold(elsewhere, |options, (name, value)| options.environment(name, &value));
+    let node = Node::start(&away.scene.path("restored"), &options);
+    let mut client = node.client();
+    away.door.open(away.store);
+    wait::until("writes are taken", || (!client.call(&["SET", "new", "1"]).unwrap().is_error()).then_some(()));
+    let status = node.get("/admin/status").unwrap().json();
+    assert!(status["archive"]["snapshot_lsn"].is_u64(), "a write was taken before the first snapshot: {status}");
+    let first = digest(&mut client);
+    wait_until_archived(&node);
+    assert_eq!(node.stop().code(), Some(0));
+    let into = away.scene.path("again");
+    let lsn = first.lsn.to_string();
+    let mut command = Command::new(binary());
+    command.args(["restore", "--archive", "gs://bucket/elsewhere", "--into", into.to_str().unwrap(), "--to-lsn", &lsn]);
+    let report = run(command.arg("--json").envs(away.environment(away.store))).expect_code(0).json();
+    assert_eq!(report["digest"].as_str(), Some(first.sha256.as_str()), "{report}");
 }
 
 #[test]

@@ -174,6 +174,12 @@ impl WalWriter {
         self.epoch
     }
 
+    /// The timeline of what is appended.
+    #[must_use]
+    pub fn timeline(&self) -> TimelineId {
+        self.timeline
+    }
+
     /// The last durable record: what the next batch continues.
     #[must_use]
     pub fn last(&self) -> TimedMark {

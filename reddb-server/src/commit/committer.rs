@@ -11,14 +11,15 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use parking_lot::Mutex;
-use reddb_file::{Epoch, Lsn, TimedMark, TimelineId};
+use reddb_file::wal::WalWriter;
+use reddb_file::{Epoch, Lsn, TimedMark, TimelineId, TimelineRecord};
 use tokio::sync::oneshot;
 
-use super::core::{Core, CoreParts};
+use super::core::{Core, CoreParts, Now};
 use super::gate::{Condition, WriteGate};
 use super::job::{Job, JobOutcome, Receipt};
 use super::pipeline::{MakeWay, Pipeline, Shared, Submitted, Waiting};
-use super::tail::{CommitFailure, Tail};
+use super::tail::{CommitFailure, DurableEnd, Tail};
 use super::upkeep::{UpkeepDone, UpkeepError, expire_step, reclaim_step};
 use crate::clock::Clock;
 use crate::keyspace::Env;
@@ -36,9 +37,31 @@ enum Message {
     Wake,
     Fence(oneshot::Sender<Fence>),
     Prune(Lsn),
-    StartEpoch(Epoch, oneshot::Sender<Result<(), CommandError>>),
+    StartEpoch(Epoch, u64, oneshot::Sender<Result<(), CommandError>>),
+    BeginTimeline(Box<NewTimeline>, oneshot::Sender<Result<(), CommandError>>),
     ConfirmClock(oneshot::Sender<()>),
     Stop,
+}
+
+/// A timeline that is to be begun.
+pub(crate) struct NewTimeline {
+    /// Its log, which is empty and continues the one before.
+    pub wal: WalWriter,
+    /// Its first record.
+    pub first: TimelineRecord,
+    /// No record of it gets a time at or below this (Unix milliseconds): so the archive was promised.
+    pub complete_until_ms: u64,
+}
+
+/// A committer that did not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// The system gave no thread.
+    #[error("cannot start the committer's thread: {0}")]
+    Thread(#[from] std::io::Error),
+    /// The timeline's first record could not be made durable.
+    #[error("{0}")]
+    Begin(CommandError),
 }
 
 /// A promise about time: every record with a time at or below `complete_until_ms` is at or below `durable`.
@@ -53,8 +76,7 @@ pub(crate) struct Fence {
 /// What the committer lets others see.
 #[derive(Debug)]
 pub(crate) struct Published {
-    timeline: TimelineId,
-    durable: Arc<Mutex<TimedMark>>,
+    durable: Arc<Mutex<DurableEnd>>,
     wal_bytes: AtomicU64,
     commits: AtomicU64,
     syncs: AtomicU64,
@@ -65,14 +87,20 @@ impl Published {
     /// The newest durable record. What a reader sees is never newer; it may be older for a moment.
     #[must_use]
     pub(crate) fn durable(&self) -> TimedMark {
-        *self.durable.lock()
+        self.durable.lock().mark
+    }
+
+    /// The timeline of the newest durable record.
+    #[must_use]
+    pub(crate) fn timeline(&self) -> TimelineId {
+        self.durable.lock().timeline
     }
 
     /// The newest durable record as a receipt.
     #[must_use]
     pub(crate) fn receipt(&self) -> Receipt {
-        let mark = self.durable();
-        Receipt { timeline: self.timeline, lsn: mark.lsn, chain: mark.chain }
+        let DurableEnd { timeline, mark } = *self.durable.lock();
+        Receipt { timeline, lsn: mark.lsn, chain: mark.chain }
     }
 
     /// The bytes of the local log.
@@ -114,15 +142,27 @@ pub(crate) struct Committer {
 }
 
 impl Committer {
-    /// Starts the thread.
-    pub(crate) fn start(parts: CoreParts, env: Arc<Env>, clock: Arc<dyn Clock>) -> std::io::Result<Self> {
-        let (gate, timeline) = (Arc::clone(&parts.gate), parts.timeline);
-        Self::start_parts(parts.split(), timeline, gate, env, clock)
+    /// Starts the thread. Where the log's timeline has no record yet, `first` is made durable before.
+    ///
+    /// # Errors
+    /// [`StartError`]; a timeline has not begun then, or its first record is durable and nobody has seen it.
+    pub(crate) fn start(
+        parts: CoreParts,
+        first: Option<&TimelineRecord>,
+        env: Arc<Env>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StartError> {
+        let gate = Arc::clone(&parts.gate);
+        let (mut core, mut tail) = parts.split();
+        if let Some(first) = first {
+            let now = Now { wall_ms: clock.wall_ms(), elapsed: clock.elapsed() };
+            core.begin_timeline(&mut tail, first, now).map_err(|CommitFailure(error)| StartError::Begin(error))?;
+        }
+        Ok(Self::start_parts((core, tail), gate, env, clock)?)
     }
 
     pub(super) fn start_parts(
         (core, tail): (Core, Tail),
-        timeline: TimelineId,
         gate: Arc<WriteGate>,
         env: Arc<Env>,
         clock: Arc<dyn Clock>,
@@ -131,7 +171,6 @@ impl Committer {
         // of what waits when the thread ends, so that whoever asked learns that there will be no answer.
         let (sender, receiver) = unbounded();
         let published = Arc::new(Published {
-            timeline,
             durable: tail.durable(),
             wal_bytes: AtomicU64::new(tail.wal_bytes()),
             commits: AtomicU64::new(0),
@@ -199,8 +238,19 @@ impl Committer {
         self.ask(Message::Fence)
     }
 
-    pub(crate) fn start_epoch(&self, epoch: Epoch) -> oneshot::Receiver<Result<(), CommandError>> {
-        self.ask(|reply| Message::StartEpoch(epoch, reply))
+    /// What is logged from now on is of `epoch`, and gets times after `complete_until_ms` (Unix milliseconds): so the archive was
+    /// promised.
+    pub(crate) fn start_epoch(
+        &self,
+        epoch: Epoch,
+        complete_until_ms: u64,
+    ) -> oneshot::Receiver<Result<(), CommandError>> {
+        self.ask(|reply| Message::StartEpoch(epoch, complete_until_ms, reply))
+    }
+
+    /// Begins a timeline that forks off where the log ends. No write may be admitted meanwhile.
+    pub(crate) fn begin_timeline(&self, new: NewTimeline) -> oneshot::Receiver<Result<(), CommandError>> {
+        self.ask(|reply| Message::BeginTimeline(Box::new(new), reply))
     }
 
     pub(crate) fn confirm_clock(&self) -> oneshot::Receiver<()> {
@@ -310,13 +360,24 @@ impl Worker {
                 tail.prune(up_to);
                 self.shared.publish(pipeline, tail);
             }
-            Message::StartEpoch(epoch, reply) => {
+            Message::StartEpoch(epoch, complete_until_ms, reply) => {
                 // The batch so far belongs to the epoch before.
                 let committed = self.shared.commit_locked(pipeline, tail);
                 let started = committed.and_then(|()| {
+                    pipeline.core.keep_after(complete_until_ms);
                     tail.start_epoch(epoch).map_err(|error| CommitFailure(CommandError::new(error.to_string())))
                 });
                 drop(reply.send(started.map_err(|CommitFailure(error)| error)));
+            }
+            Message::BeginTimeline(new, reply) => {
+                let NewTimeline { wal, first, complete_until_ms } = *new;
+                let committed = self.shared.commit_locked(pipeline, tail);
+                let begun = committed.and_then(|()| tail.go_on_in(wal)).and_then(|()| {
+                    pipeline.core.keep_after(complete_until_ms);
+                    pipeline.core.begin_timeline(tail, &first, self.shared.now())
+                });
+                self.shared.publish(pipeline, tail);
+                drop(reply.send(begun.map_err(|CommitFailure(error)| error)));
             }
             Message::ConfirmClock(reply) => {
                 pipeline.core.confirm_clock(self.shared.now());

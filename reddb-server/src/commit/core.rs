@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reddb_file::wal::{BatchBuilder, BatchError, WalWriter};
-use reddb_file::{RecordKind, TimedMark, TimelineId};
+use reddb_file::{RecordKind, TimedMark, TimelineId, TimelineRecord};
 
 use super::gate::{Condition, WriteGate};
 use super::job::{Invocation, Receipt, Step, TxnStep, Watcher};
@@ -28,6 +28,7 @@ use crate::command::budget::AnswerBudget;
 use crate::engine::{Engine, EngineWrite};
 use crate::keyspace::layout::{EXPIRY_PREFIX, GARBAGE_PREFIX, decode_expiry_entry};
 use crate::keyspace::{Env, FinishedTxn, Overlay, SnapshotState, StateError, Txn, TxnMode};
+use crate::replay::timeline_state_entry;
 use crate::reply::{CommandError, CommandResult, Reply};
 
 /// A batch with this many bytes of records is committed before more is executed.
@@ -48,6 +49,7 @@ pub(crate) struct CoreParts {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) env: Arc<Env>,
     pub(crate) gate: Arc<WriteGate>,
+    /// The timeline of the log's last record.
     pub(crate) timeline: TimelineId,
     pub(crate) clock_jump_ms_max: u64,
     /// No record gets a time at or below this (Unix milliseconds): what the archive was promised before this start.
@@ -59,14 +61,13 @@ impl CoreParts {
     /// The two halves: what executes, and what makes it durable.
     pub(super) fn split(self) -> (Core, Tail) {
         let last = self.wal.last();
+        let mut log_clock = LogClock::new(last.time_ms, self.clock_jump_ms_max);
+        log_clock.keep_after(self.complete_until_ms);
         let core = Core {
             batch: BatchBuilder::new(last),
             spare: None,
             durable: last,
-            log_clock: LogClock::new(
-                last.time_ms.max(self.complete_until_ms.saturating_add(1)),
-                self.clock_jump_ms_max,
-            ),
+            log_clock,
             engine: Arc::clone(&self.engine),
             env: self.env,
             gate: Arc::clone(&self.gate),
@@ -79,7 +80,7 @@ impl CoreParts {
             garbage: true,
             commits: 0,
         };
-        (core, Tail::new(self.wal, self.engine, self.gate, self.wal_local_bytes_max))
+        (core, Tail::new(self.wal, self.timeline, self.engine, self.gate, self.wal_local_bytes_max))
     }
 }
 
@@ -174,12 +175,9 @@ impl Core {
         if let Err(error) = self.gate.admit() {
             return refused(error);
         }
-        let time_ms = match self.log_clock.tick(now.wall_ms, now.elapsed) {
+        let time_ms = match self.record_time_ms(now) {
             Ok(time_ms) => time_ms,
-            Err(jump) => {
-                self.gate.set(Condition::ClockJump, || jump.to_string());
-                return refused(CommandError::new(format!("MISCONF writes are refused (clock_jump): {jump}")));
-            }
+            Err(error) => return refused(error),
         };
         let Some(lsn) = self.batch.last().lsn.next() else {
             return refused(CommandError::fixed("MISCONF the log has used every LSN"));
@@ -206,6 +204,49 @@ impl Core {
             },
             Err(error) => refused(error.into()),
         }
+    }
+
+    /// The time of a record that is made now, in Unix milliseconds.
+    fn record_time_ms(&mut self, now: Now) -> Result<u64, CommandError> {
+        self.log_clock.tick(now.wall_ms, now.elapsed).map_err(|jump| {
+            self.gate.set(Condition::ClockJump, || jump.to_string());
+            CommandError::new(format!("MISCONF writes are refused (clock_jump): {jump}"))
+        })
+    }
+
+    /// Begins a timeline in `tail`, whose log ends where it forks off: `first` is made durable, then visible. Nothing may be open
+    /// or sealed. Asks no gate: what keeps writes out until a timeline has begun need not be opened for it.
+    ///
+    /// # Errors
+    /// Nothing has begun then, and it may be tried again unless the log is poisoned.
+    pub(super) fn begin_timeline(
+        &mut self,
+        tail: &mut Tail,
+        first: &TimelineRecord,
+        now: Now,
+    ) -> Result<(), CommitFailure> {
+        let cannot = |reason: &dyn std::fmt::Display| {
+            CommitFailure(CommandError::new(format!("ERR timeline {} cannot be begun: {reason}", first.id)))
+        };
+        if first.clock_offset_ms != self.env.clock_offset_ms() {
+            return Err(cannot(&"its clock offset is not the one that keys expire by here"));
+        }
+        let payload = first.encode().map_err(|error| cannot(&error))?;
+        let time_ms = self.record_time_ms(now).map_err(CommitFailure)?;
+        self.batch.push(time_ms, RecordKind::Timeline, &payload).map_err(|error| cannot(&error))?;
+        let mut sealed = self.seal();
+        let (key, value) = timeline_state_entry(first);
+        sealed.writes.push(EngineWrite::Put { key, value });
+        let committed = tail.commit(&mut sealed);
+        self.settle(sealed, tail.last(), committed.is_err());
+        committed?;
+        self.timeline = first.id;
+        Ok(())
+    }
+
+    /// No record gets a time at or below this any more, in Unix milliseconds: the archive was promised so.
+    pub(super) fn keep_after(&mut self, complete_until_ms: u64) {
+        self.log_clock.keep_after(complete_until_ms);
     }
 
     /// Runs `work` against the newest state, without changing anything.

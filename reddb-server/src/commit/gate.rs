@@ -19,6 +19,8 @@ pub(crate) enum Condition {
     Poisoned,
     /// The archive belongs to another history, or another writer has taken over.
     Fenced,
+    /// A restored directory's timeline has no number yet: that is claimed in the archive, which is away.
+    TimelinePending,
     /// The wall clock jumped forward further than allowed.
     ClockJump,
     /// The data directory is not in its place any more: what is written would be lost with it.
@@ -37,6 +39,7 @@ impl Condition {
             Self::ShuttingDown => "shutting_down",
             Self::Poisoned => "poisoned",
             Self::Fenced => "fenced",
+            Self::TimelinePending => "timeline_pending",
             Self::ClockJump => "clock_jump",
             Self::DirectoryGone => "directory_gone",
             Self::DiskFull => "disk_full",

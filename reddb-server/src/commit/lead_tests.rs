@@ -144,7 +144,7 @@ fn a_sync_that_fails_under_a_leader_voids_what_is_on_top_and_poisons() {
         assert_eq!(running.visible(), before, "readers saw neither");
     });
     assert!(is_misconf(&running.lead("SET more 1")), "a leader takes nothing more either");
-    assert_eq!(reply(running.submit("EXISTS kept more counter")), Reply::Int(1));
+    assert_eq!(reply(running.submit("EXISTS kept more")), Reply::Int(1));
     running.committer.stop();
 }
 

@@ -66,6 +66,11 @@ impl LogClock {
         self.believed = Some((wall_ms, elapsed));
     }
 
+    /// No later record gets a time at or below `ms`, in Unix milliseconds: that is promised already.
+    pub(super) fn keep_after(&mut self, ms: u64) {
+        self.floor_ms = self.floor_ms.max(ms.saturating_add(1));
+    }
+
     /// Promises that no later record has a time at or below the returned one.
     pub(super) fn fence(&mut self, wall_ms: u64, elapsed: Duration) -> u64 {
         // Where the clock jumped, the floor stays: the promise is then merely older.
@@ -79,6 +84,17 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn records_come_after_what_is_promised() {
+        let mut clock = LogClock::new(5_000, 60_000);
+        clock.keep_after(4_000);
+        assert_eq!(clock.tick(1_000, SECOND), Ok(5_000), "the last record is later");
+        clock.keep_after(6_000);
+        assert_eq!(clock.tick(1_000, SECOND), Ok(6_001));
+        clock.keep_after(u64::MAX);
+        assert_eq!(clock.tick(1_000, SECOND), Ok(u64::MAX));
+    }
 
     #[test]
     fn time_never_goes_back() {

@@ -10,7 +10,7 @@ mod tail;
 mod upkeep;
 mod watch;
 
-pub(crate) use committer::Committer;
+pub(crate) use committer::{Committer, NewTimeline, StartError};
 pub(crate) use core::CoreParts;
 pub use job::Receipt;
 pub(crate) use job::{Invocation, Job, JobOutcome, Step, TxnStep, Watcher};

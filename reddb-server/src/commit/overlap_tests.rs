@@ -3,7 +3,6 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use reddb_file::TimelineId;
 use reddb_file::vfs::VfsOp;
 use tokio::sync::oneshot::Receiver;
 
@@ -48,7 +47,7 @@ impl Running {
         let (vfs, gate, engine) = (node.vfs, node.gate, Arc::clone(node.core.engine()));
         let (env, clock) = (Arc::new(Env::new(0, 1)), Arc::new(crate::clock::SystemClock::new()));
         let parts = (node.core, node.tail);
-        let committer = Committer::start_parts(parts, TimelineId::FIRST, Arc::clone(&gate), env, clock);
+        let committer = Committer::start_parts(parts, Arc::clone(&gate), env, clock);
         let committer = committer.expect("starts");
         committer.confirm_clock().blocking_recv().expect("answers");
         Self { vfs, gate, engine, committer, crash: Box::new(crash), _engine_dir: node.engine_dir }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use reddb_file::wal::{BatchBuilder, PruneSummary, WalError, WalWriter};
-use reddb_file::{Epoch, Lsn, TimedMark};
+use reddb_file::{Epoch, Lsn, TimedMark, TimelineId};
 
 use super::gate::{Condition, WriteGate};
 use crate::engine::{AppliedMark, Engine, EngineWrite};
@@ -19,6 +19,13 @@ pub(super) struct Sealed {
     pub(super) batch: BatchBuilder,
     /// Each entry that they changed, once.
     pub(super) writes: Vec<EngineWrite>,
+}
+
+/// The newest durable record, and the timeline that it is looked at from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DurableEnd {
+    pub(super) timeline: TimelineId,
+    pub(super) mark: TimedMark,
 }
 
 /// Why a batch did not become durable; told to everyone who waits for it.
@@ -33,14 +40,21 @@ pub(super) struct Tail {
     wal_local_bytes_max: u64,
     syncs: u64,
     /// What others see of the end of the log; set before the engine shows what is there.
-    durable: Arc<Mutex<TimedMark>>,
+    durable: Arc<Mutex<DurableEnd>>,
     #[cfg(test)]
     panics: Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl Tail {
-    pub(super) fn new(wal: WalWriter, engine: Arc<dyn Engine>, gate: Arc<WriteGate>, wal_local_bytes_max: u64) -> Self {
-        let durable = Arc::new(Mutex::new(wal.last()));
+    /// `timeline` is that of the log's last record.
+    pub(super) fn new(
+        wal: WalWriter,
+        timeline: TimelineId,
+        engine: Arc<dyn Engine>,
+        gate: Arc<WriteGate>,
+        wal_local_bytes_max: u64,
+    ) -> Self {
+        let durable = Arc::new(Mutex::new(DurableEnd { timeline, mark: wal.last() }));
         let tail = Self {
             wal,
             engine,
@@ -62,7 +76,7 @@ impl Tail {
     }
 
     /// The newest durable record, for others to look at: no reader sees anything newer.
-    pub(super) fn durable(&self) -> Arc<Mutex<TimedMark>> {
+    pub(super) fn durable(&self) -> Arc<Mutex<DurableEnd>> {
         Arc::clone(&self.durable)
     }
 
@@ -86,7 +100,7 @@ impl Tail {
                 self.syncs += 1;
                 #[cfg(test)]
                 assert!(!self.panics.load(std::sync::atomic::Ordering::Relaxed), "planted");
-                *self.durable.lock() = self.wal.last();
+                *self.durable.lock() = DurableEnd { timeline: self.wal.timeline(), mark: self.wal.last() };
                 self.apply(sealed.batch.last(), &sealed.writes)
             }
             Err(error @ WalError::NoSpace { .. }) => {
@@ -147,6 +161,24 @@ impl Tail {
         let summary = self.wal.prune(up_to);
         self.watch_wal_size();
         summary
+    }
+
+    /// Goes on in `wal`, the log of a timeline that forks off where this log ends; nothing may be sealed and not committed.
+    ///
+    /// # Errors
+    /// Where it does not continue this log.
+    pub(super) fn go_on_in(&mut self, wal: WalWriter) -> Result<(), CommitFailure> {
+        let (end, fork) = (self.wal.last(), wal.last());
+        if (end.lsn, end.chain) != (fork.lsn, fork.chain) {
+            return Err(CommitFailure(CommandError::new(format!(
+                "ERR the log of timeline {} continues LSN {}, and this one ends at LSN {} or with another chain",
+                wal.timeline(),
+                fork.lsn,
+                end.lsn
+            ))));
+        }
+        self.wal = wal;
+        Ok(())
     }
 
     /// The epoch of every batch that is sealed from now on; none may be sealed and not committed.

@@ -9,7 +9,7 @@ use reddb_file::control::{ControlState, Shutdown};
 use reddb_file::vfs::sim::{Keep, SimVfs};
 use reddb_file::vfs::{Vfs, VfsOp};
 use reddb_file::wal::{PoolOptions, Salt, SegmentPool, WalWriter, recover};
-use reddb_file::{Chain, ClusterId, Epoch, Lsn, Mark, TimedMark, TimelineId};
+use reddb_file::{Chain, ClusterId, Epoch, Lsn, Mark, TimedMark, TimelineId, TimelineRecord};
 
 use super::core::{Core, CoreParts, Now};
 use super::gate::{Condition, WriteGate};
@@ -164,6 +164,32 @@ impl Node {
         reply
     }
 
+    /// The empty log of a timeline that forks off at `end`, with its first record.
+    fn fork(&self, end: TimedMark) -> (WalWriter, TimelineRecord) {
+        let shared: Arc<dyn Vfs> = Arc::new(self.vfs.clone());
+        let timeline = TimelineId::new(2);
+        let timeline_begin = end.lsn.next().expect("there is a next one");
+        let control = ControlState { timeline, timeline_begin, durable: end, ..control() };
+        let salt = || Salt::from_bytes([200; 16]);
+        let log = recover(&shared, Path::new(DIR), CLUSTER, &control, &self.pool, salt()).expect("recovers").log;
+        let wal = WalWriter::open(shared, Path::new(DIR), Arc::clone(&self.pool), log, Epoch::new(2), Box::new(salt));
+        let parent = Some(TimelineId::FIRST);
+        let first = TimelineRecord { id: timeline, parent, fork_lsn: end.lsn, random_id: [2; 16], clock_offset_ms: 0 };
+        (wal.expect("a log"), first)
+    }
+
+    /// What is logged on the second timeline: the LSN of each record.
+    fn forked_lsns(&self) -> Vec<u64> {
+        let shared: Arc<dyn Vfs> = Arc::new(self.vfs.clone());
+        let first = Lsn::new(3);
+        let mut reader = reddb_file::wal::WalReader::new(shared, Path::new(DIR), CLUSTER, TimelineId::new(2), first);
+        let mut lsns = Vec::new();
+        while let Some(batch) = reader.next_batch(self.tail.last().lsn).expect("readable") {
+            lsns.extend(batch.records().map(|record| record.lsn.get()));
+        }
+        lsns
+    }
+
     pub(super) fn digest(&self) -> [u8; 32] {
         digest::digest(&SnapshotState::newest(self.core.engine())).expect("readable")
     }
@@ -253,6 +279,67 @@ fn a_full_disk_refuses_and_goes_on_when_there_is_space() {
     assert_eq!(node.run("SET more 1"), Reply::Ok);
     let before = node.digest();
     assert_eq!(node.crash().digest(), before);
+}
+
+#[test]
+fn a_timeline_begins_where_the_log_ends_although_the_gate_is_shut_and_what_follows_is_logged_on_it() {
+    let mut node = Node::new();
+    node.run("SET a 1");
+    node.run("SET b 2");
+    let end = node.tail.last();
+    node.gate.set(Condition::TimelinePending, || "no number yet".to_owned());
+    assert!(matches!(node.execute("SET c 3").0, Reply::Error(_)));
+    let (wal, first) = node.fork(end);
+    node.core.keep_after(node.now.wall_ms + 5);
+    node.tail.go_on_in(wal).expect("continues the log");
+    node.core.begin_timeline(&mut node.tail, &first, node.now).expect("begins");
+    assert_eq!(node.tail.last().time_ms, node.now.wall_ms + 6, "after what is promised");
+    let shown = *node.tail.durable().lock();
+    assert_eq!((shown.timeline, shown.mark.lsn), (TimelineId::new(2), Lsn::new(3)));
+    let state = SnapshotState::newest(node.core.engine());
+    let stored = state.get(&layout::timeline_entry()).expect("readable").expect("there");
+    assert_eq!(layout::decode_timeline(&stored).expect("a timeline").timeline, TimelineId::new(2));
+    assert_eq!(state.lsn(), Lsn::new(3));
+    node.gate.clear(Condition::TimelinePending);
+    let (reply, receipt) = node.execute("SET c 3");
+    assert_eq!(reply, Reply::Ok);
+    let receipt = receipt.expect("a record");
+    assert_eq!((receipt.timeline, receipt.lsn), (TimelineId::new(2), Lsn::new(4)));
+    node.commit().expect("is durable");
+    assert_eq!(node.forked_lsns(), [3, 4]);
+}
+
+#[test]
+fn a_timeline_that_cannot_begin_leaves_the_log_where_it_was() {
+    let mut node = Node::new();
+    node.run("SET a 1");
+    let before = node.tail.last();
+    node.run("SET b 2");
+    let (end, digest) = (node.tail.last(), node.digest());
+    let (elsewhere, _) = node.fork(before);
+    assert!(node.tail.go_on_in(elsewhere).is_err(), "it does not continue this log");
+
+    let (wal, first) = node.fork(end);
+    let offset = TimelineRecord { clock_offset_ms: 1, ..first };
+    node.tail.go_on_in(wal).expect("continues the log");
+    assert!(node.core.begin_timeline(&mut node.tail, &offset, node.now).is_err(), "keys would expire by another clock");
+    node.vfs.set_space(Some(0));
+    assert!(node.core.begin_timeline(&mut node.tail, &first, node.now).is_err(), "no space");
+    assert!(node.gate.holds(Condition::DiskFull) && !node.gate.holds(Condition::Poisoned));
+    let shown = *node.tail.durable().lock();
+    assert_eq!((shown.timeline, shown.mark, node.core.durable()), (TimelineId::FIRST, end, end));
+    assert_eq!((node.digest(), node.core.is_empty()), (digest, true));
+
+    node.vfs.set_space(None);
+    let (wal, first) = node.fork(end);
+    node.tail.go_on_in(wal).expect("continues the log");
+    node.core.begin_timeline(&mut node.tail, &first, node.now).expect("begins at last");
+    assert_eq!(node.forked_lsns(), [3]);
+    node.vfs.fail_nth(VfsOp::SyncData, 1, std::io::ErrorKind::Other);
+    node.gate.clear(Condition::DiskFull);
+    node.execute("SET lost 1");
+    assert!(node.commit().is_err());
+    assert_eq!(node.tail.durable().lock().mark.lsn, Lsn::new(3));
 }
 
 #[test]
@@ -440,7 +527,7 @@ fn whoever_asks_a_committer_that_stops_is_answered_or_told() {
         let node = Node::new();
         let clock: Arc<dyn crate::clock::Clock> = Arc::new(crate::clock::SystemClock::new());
         let env = Arc::new(Env::new(0, 1));
-        let started = super::Committer::start_parts((node.core, node.tail), TimelineId::FIRST, node.gate, env, clock);
+        let started = super::Committer::start_parts((node.core, node.tail), node.gate, env, clock);
         let committer = Arc::new(started.expect("starts"));
         let asking = Arc::clone(&committer);
         let asker = std::thread::spawn(move || while asking.fence().blocking_recv().is_ok() {});
@@ -470,8 +557,7 @@ static HOLD: CommandSpec = CommandSpec {
 fn a_commit_that_takes_long_holds_up_nobody_else_in_its_runtime() {
     let node = Node::new();
     let (env, clock) = (Arc::new(Env::new(0, 1)), Arc::new(crate::clock::SystemClock::new()));
-    let committer = super::Committer::start_parts((node.core, node.tail), TimelineId::FIRST, node.gate, env, clock)
-        .expect("starts");
+    let committer = super::Committer::start_parts((node.core, node.tail), node.gate, env, clock).expect("starts");
     let committer = Arc::new(committer);
     let (release, held) = std::sync::mpsc::channel();
     *HELD.lock() = Some(held);
@@ -491,8 +577,7 @@ fn a_job_with_large_answers_is_cut_and_the_rest_handed_back() {
     let mut node = Node::new();
     node.core.execute(&Step::Run(large_value(1 << 20)), node.now).expect("is executed");
     let (env, clock) = (Arc::new(Env::new(0, 1)), Arc::new(crate::clock::SystemClock::new()));
-    let committer = super::Committer::start_parts((node.core, node.tail), TimelineId::FIRST, node.gate, env, clock)
-        .expect("starts");
+    let committer = super::Committer::start_parts((node.core, node.tail), node.gate, env, clock).expect("starts");
     let mut steps = vec![Step::Run(invoke("SET small 1"))];
     steps.extend((0..100).map(|_| Step::Run(invoke("GET large"))));
     steps.push(Step::Run(invoke("SET small 2")));

@@ -42,7 +42,7 @@ impl LogPlace {
 
 /// The log of a running database.
 pub(super) struct Log {
-    pub(super) place: LogPlace,
+    place: LogPlace,
     pub(super) committer: Arc<Committer>,
     pub(super) control: Arc<Mutex<ControlFile>>,
     /// The reader stays where the last shipment ended, so that the next one does not look for its place.
@@ -52,6 +52,11 @@ pub(super) struct Log {
 impl Log {
     pub(super) fn new(place: LogPlace, committer: Arc<Committer>, control: Arc<Mutex<ControlFile>>) -> Self {
         Self { place, committer, control, reader: Mutex::new(None) }
+    }
+
+    /// Where the log is, on the timeline that it is on now.
+    pub(super) fn place(&self) -> LogPlace {
+        LogPlace { timeline: self.committer.published().timeline(), ..self.place.clone() }
     }
 }
 
@@ -68,7 +73,7 @@ impl LogSource for Log {
     fn read(&self, from: Lsn, to: Lsn, bytes_max: u64) -> Result<Bytes, SourceError> {
         let mut slot = self.reader.lock();
         let mut reader =
-            slot.take().filter(|reader| reader.next_lsn() == from).unwrap_or_else(|| self.place.reader(from));
+            slot.take().filter(|reader| reader.next_lsn() == from).unwrap_or_else(|| self.place().reader(from));
         // As much as records with small values take, so that the buffer seldom grows.
         let records = to.get().saturating_sub(from.get()).saturating_add(1);
         let expected_bytes = records.saturating_mul(RECORD_BYTES_TYPICAL).min(bytes_max);

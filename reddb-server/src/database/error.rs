@@ -151,6 +151,12 @@ pub(crate) enum OpenFault {
     /// The file system failed.
     #[error(transparent)]
     Io(#[from] VfsError),
+    /// The timeline's first record cannot be made durable.
+    #[error("the timeline cannot be begun: {reason}")]
+    TimelineNotBegun {
+        /// What the log or the engine said.
+        reason: String,
+    },
     /// A thread cannot be started, or the machine's state cannot be read.
     #[error("{what}: {source}")]
     System {

@@ -11,20 +11,16 @@ use reddb_file::control::{ControlFile, ControlState, RestoredFrom, Shutdown, Ttl
 use reddb_file::identity::{Identity, IdentityError};
 use reddb_file::lock::{DirLock, LockError};
 use reddb_file::vfs::{Vfs, VfsError};
-use reddb_file::wal::{
-    BatchBuilder, PoolOptions, RecoveredLog, Salt, SegmentPool, Verdict, WalReader, WalWriter, recover,
-};
-use reddb_file::{
-    Chain, ClusterId, Epoch, Lsn, Mark, NodeId, RecordKind, TimedMark, TimelineId, TimelineRecord, layout,
-};
+use reddb_file::wal::{PoolOptions, RecoveredLog, Salt, SegmentPool, Verdict, WalReader, recover};
+use reddb_file::{Chain, ClusterId, Epoch, Lsn, Mark, NodeId, TimedMark, TimelineId, layout};
 
 use super::access;
 use super::error::OpenFault;
 use crate::config::Config;
-use crate::engine::{AppliedMark, Engine, EngineConfig, EngineError, EngineWrite, FaultHook, LsmEngine};
+use crate::engine::{Engine, EngineConfig, EngineError, FaultHook, LsmEngine};
 use crate::keyspace::layout::{TimelineState, decode_timeline, timeline_entry};
 use crate::keyspace::{SnapshotState, State};
-use crate::replay::{Memtables, Replayer, timeline_state_entry};
+use crate::replay::{Memtables, Replayer};
 
 const SPARES_TARGET: u32 = 1;
 const SPARES_MAX: u32 = 3;
@@ -217,24 +213,6 @@ pub(super) fn engine_timeline(engine: &Arc<dyn Engine>) -> Result<Option<Timelin
     let state = SnapshotState::newest(engine);
     let value = state.get(&timeline_entry())?;
     Ok(value.map(|value| decode_timeline(&value)).transpose().map_err(crate::keyspace::StateError::from)?)
-}
-
-/// Makes the first record of the control state's timeline durable and applies it.
-pub(super) fn begin_timeline(
-    wal: &mut WalWriter,
-    engine: &dyn Engine,
-    record: &TimelineRecord,
-    wall_ms: u64,
-) -> Result<(), OpenFault> {
-    let before = wal.last();
-    let mut batch = BatchBuilder::new(before);
-    let payload = record.encode().map_err(|source| crate::replay::ReplayError::Timeline { lsn: before.lsn, source })?;
-    let mark = batch.push(wall_ms.max(before.time_ms), RecordKind::Timeline, &payload)?;
-    wal.append(&mut batch)?;
-    let applied = AppliedMark { lsn: mark.lsn, chain: mark.chain, time_ms: mark.time_ms };
-    let (key, value) = timeline_state_entry(record);
-    engine.apply(applied, &[EngineWrite::Put { key, value }])?;
-    Ok(())
 }
 
 /// How far a restored timeline's expiry clock is behind the wall clock, in milliseconds.

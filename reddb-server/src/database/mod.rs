@@ -5,6 +5,7 @@
 
 mod access;
 mod archive;
+mod begin;
 mod bridge;
 mod embedded;
 mod error;
@@ -18,10 +19,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use reddb_file::Lsn;
 use reddb_file::control::{ControlFile, Shutdown};
 use reddb_file::identity::Identity;
 use reddb_file::lock::DirLock;
-use reddb_file::{Lsn, TimelineId};
 use tokio::sync::oneshot;
 
 use self::archive::Archive;
@@ -59,7 +60,6 @@ pub(crate) struct View {
 struct Inner {
     config: Config,
     identity: Identity,
-    timeline: TimelineId,
     clock: Arc<dyn Clock>,
     env: Arc<Env>,
     gate: Arc<WriteGate>,
@@ -245,7 +245,7 @@ impl Database {
         Status {
             cluster: inner.identity.cluster,
             node: inner.identity.node,
-            timeline: inner.timeline,
+            timeline: published.timeline(),
             epoch,
             durable_lsn: durable.lsn,
             durable_time_ms: durable.time_ms,

@@ -4,29 +4,30 @@
 //! directory ▸ log and engine ▸ claim an epoch in the archive ▸ the timeline's first record ▸ threads
 //! ```
 //! Nothing is acknowledged before the last step. Each step may be repeated after a crash: a claim that came to nothing
-//! leaves an epoch that nobody writes in, a timeline without a first record is begun again.
+//! leaves an epoch that nobody writes in, a timeline without a first record is begun again. Where the archive is away, a restored
+//! directory is opened without its timeline's first record, for reading; the archive's keeper begins the timeline later.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use reddb_file::control::{ControlState, RestoredFrom, Shutdown};
+use reddb_file::control::{ControlState, Shutdown};
 use reddb_file::vfs::{StdVfs, Vfs};
-use reddb_file::wal::{WalWriter, recover};
-use reddb_file::{Epoch, Lsn, TimelineRecord};
+use reddb_file::wal::WalWriter;
+use reddb_file::{Epoch, TimelineId, TimelineRecord};
 
 use super::archive::{Archive, ArchiveParts, Begun, ClaimState, Claimed, Claiming, claim_at_start};
+use super::begin::{Fork, first_record};
 use super::bridge::{Checkpoints, Log, LogPlace, Past};
 use super::error::OpenFault;
 use super::janitor::{Duties, Janitor, disk_bytes};
 use super::local::{
-    Directory, Recovered, begin_timeline, engine_timeline, random_id, random_salt, recover_log,
-    restored_clock_offset_ms,
+    Directory, Recovered, engine_timeline, random_id, random_salt, recover_log, restored_clock_offset_ms,
 };
 use super::place::FileId;
 use super::{Database, Inner};
 use crate::clock::Clock;
 use crate::commit::gate::{Condition, WriteGate};
-use crate::commit::{Committer, CoreParts};
+use crate::commit::{Committer, CoreParts, StartError};
 use crate::config::Config;
 use crate::engine::{Engine, FaultHook};
 use crate::keyspace::Env;
@@ -90,21 +91,32 @@ pub(super) async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Databa
         own_epoch: own_epoch(directory.lock.place(), &own_place, control.epoch),
         archived: control.archived,
     };
+    let nobodys_copy = claiming.own_epoch == claiming.epoch;
     let claimed = claim_at_start(&config, claiming, &past).await?;
-    let config_for_disk = config.clone();
-    let wall_ms = clock.wall_ms();
-    let started = blocking(move || {
-        let start = Start { claimed: &claimed, fork: fork.as_ref(), begun, clock_offset_ms, wall_ms };
-        let wal = start_log(&config_for_disk, &mut directory, &recovered, &start)?;
+    let fork = match (fork, begun) {
+        (Some(from), Begun::NeedsNumber) => Some(Fork {
+            vfs: Arc::clone(&directory.vfs),
+            dir: config.dir.clone(),
+            cluster: directory.identity.cluster,
+            pool: Arc::clone(&recovered.pool),
+            from,
+            clock_offset_ms,
+        }),
+        _ => None,
+    };
+    let is_owned = matches!(claimed.claim, ClaimState::Owned(_));
+    let new = begun != Begun::Yes && claimed.lacks_snapshot();
+    let database = blocking(move || {
+        let begins = begun == Begun::No || (begun == Begun::NeedsNumber && is_owned);
+        let wal = start_log(&config, &mut directory, &recovered, &claimed, fork.as_ref().filter(|_| begins))?;
         // A new directory is nobody's copy, whenever it comes to claim.
-        if begun == Begun::No || matches!(claimed.claim, ClaimState::Owned(_)) {
+        if is_owned || (begun != Begun::Yes && nobodys_copy) {
             directory.lock.leave_place(&own_place)?;
         }
-        Ok(Started { directory, recovered, claimed, wal })
+        let started = Started { directory, recovered, claimed, wal, begins, fork: fork.filter(|_| !begins) };
+        run(config, clock, gate, started, place)
     })
     .await?;
-    let new = begun != Begun::Yes && started.claimed.lacks_snapshot();
-    let database = run(config, clock, gate, started, place)?;
     if new {
         // Without a snapshot a restore replays the whole log: one whose archive is new makes one before anybody can write.
         database.inner.archive.first_snapshot().await;
@@ -136,66 +148,65 @@ struct Started {
     recovered: Recovered,
     claimed: Claimed,
     wal: WalWriter,
+    /// Whether the log still lacks its timeline's first record, and may get it.
+    begins: bool,
+    /// What a timeline that has no number yet is begun with.
+    fork: Option<Fork>,
 }
 
-/// How the log begins.
-struct Start<'a> {
-    claimed: &'a Claimed,
-    fork: Option<&'a RestoredFrom>,
-    begun: Begun,
-    clock_offset_ms: i64,
-    wall_ms: u64,
-}
-
-/// Fixes timeline and epoch in the control file, and begins the timeline where it has no record yet.
+/// Fixes timeline and epoch in the control file, and opens the log: a new one for the timeline that begins at `fork`.
 fn start_log(
     config: &Config,
     directory: &mut Directory,
     recovered: &Recovered,
-    start: &Start<'_>,
+    claimed: &Claimed,
+    fork: Option<&Fork>,
 ) -> Result<WalWriter, OpenFault> {
     let end = recovered.log.end();
     let before = directory.control.state().clone();
     // An archive numbers its epochs from 1. Where this one is newer than the log, its numbers are lower than those that the
     // log knows; in the log they never go back.
     let logged = recovered.log.segments().last().map_or(Epoch::ZERO, |last| last.epoch);
-    let epoch = start.claimed.epoch.max(before.epoch).max(logged);
+    let epoch = claimed.epoch.max(before.epoch).max(logged);
     let mut state = ControlState { shutdown: Shutdown::Unclean, epoch, ..before };
     if end.lsn > state.durable.lsn {
         state.durable = end;
     }
-    let mut log = recovered.log.clone();
-    if let (Some(from), Begun::NeedsNumber) = (start.fork, start.begun) {
-        state.timeline = start.claimed.timeline;
-        state.timeline_begin = from.fork.lsn.next().unwrap_or(Lsn::MAX);
-        state.timeline_random_id = start.claimed.random_id;
-        state.clock_offset_ms = start.clock_offset_ms;
-        directory.control.write(&state)?;
-        // The new timeline's log is empty and begins after the fork.
-        let Directory { vfs, identity, control, .. } = &*directory;
-        log = recover(vfs, &config.dir, identity.cluster, control.state(), &recovered.pool, random_salt())?.log;
-    } else {
-        directory.control.write(&state)?;
+    directory.control.write(&state)?;
+    if let Some(fork) = fork {
+        return fork.log(&mut directory.control, claimed.number, epoch);
     }
-    let mut wal = WalWriter::open(
+    Ok(WalWriter::open(
         Arc::clone(&directory.vfs),
         &config.dir,
         Arc::clone(&recovered.pool),
-        log,
+        recovered.log.clone(),
         epoch,
         Box::new(random_salt),
-    )?;
-    if start.begun != Begun::Yes {
-        let record = TimelineRecord {
-            id: state.timeline,
-            parent: start.fork.map(|from| from.parent),
-            fork_lsn: start.fork.map_or(Lsn::ZERO, |from| from.fork.lsn),
-            random_id: state.timeline_random_id,
-            clock_offset_ms: state.clock_offset_ms,
+    )?)
+}
+
+/// The timeline that the state is on or, with `first`, begins; and how far its expiry clock is behind the wall clock, in
+/// milliseconds. `fork` is where a timeline is still to fork off.
+fn state_timeline(
+    engine: &Arc<dyn Engine>,
+    control: &ControlState,
+    first: Option<&TimelineRecord>,
+    fork: Option<&Fork>,
+) -> Result<(TimelineId, i64), OpenFault> {
+    let found = engine_timeline(engine)?;
+    let mismatch = |control| OpenFault::TimelineMismatch { engine: found.map(|state| state.timeline), control };
+    if let Some(first) = first {
+        // What it continues: its parent, or nothing at all.
+        return if found.map(|state| state.timeline) == first.parent {
+            Ok((first.id, first.clock_offset_ms))
+        } else {
+            Err(mismatch(first.parent.unwrap_or(first.id)))
         };
-        begin_timeline(&mut wal, recovered.engine.as_ref(), &record, start.wall_ms)?;
     }
-    Ok(wal)
+    let timeline = fork.map_or(control.timeline, |fork| fork.from.parent);
+    let state = found.filter(|state| state.timeline == timeline).ok_or_else(|| mismatch(timeline))?;
+    Ok((timeline, fork.map_or(state.clock_offset_ms, |fork| fork.clock_offset_ms)))
 }
 
 fn run(
@@ -205,16 +216,22 @@ fn run(
     started: Started,
     place: LogPlace,
 ) -> Result<Database, OpenFault> {
-    let Started { directory, recovered, claimed, wal } = started;
+    let Started { directory, recovered, claimed, wal, begins, fork } = started;
     let Directory { vfs: _, lock, identity, control } = directory;
     let engine: Arc<dyn Engine> = recovered.engine;
-    let timeline = control.state().timeline;
-    let on_engine = engine_timeline(&engine)?;
-    let Some(state) = on_engine.filter(|state| state.timeline == timeline) else {
-        return Err(OpenFault::TimelineMismatch { engine: on_engine.map(|state| state.timeline), control: timeline });
-    };
+    let first = begins.then(|| first_record(control.state()));
+    let (timeline, clock_offset_ms) = state_timeline(&engine, control.state(), first.as_ref(), fork.as_ref())?;
+    if let (Some(_), ClaimState::Pending { reason, .. }) = (&fork, &claimed.claim) {
+        gate.set(Condition::TimelinePending, || {
+            format!(
+                "this directory was restored and begins a new timeline, whose number is claimed in the archive {}; that cannot \
+                 be reached ({reason}). Reads go on, and writes by themselves when the archive is back",
+                claimed.url
+            )
+        });
+    }
     let seed = u64::from_le_bytes(*random_id().first_chunk().unwrap_or(&[0; 8]));
-    let env = Arc::new(Env::new(state.clock_offset_ms, seed));
+    let env = Arc::new(Env::new(clock_offset_ms, seed));
     let control = Arc::new(Mutex::new(control));
     // A promise about time outlives the process that gave it, whatever the wall clock does in between.
     let complete_until_ms = match &claimed.claim {
@@ -231,8 +248,11 @@ fn run(
         complete_until_ms,
         wal_local_bytes_max: config.wal_local_bytes_max,
     };
-    let committer = Committer::start(parts, Arc::clone(&env), Arc::clone(&clock))
-        .map_err(|source| OpenFault::System { what: "cannot start the committer's thread", source })?;
+    let committer =
+        Committer::start(parts, first.as_ref(), Arc::clone(&env), Arc::clone(&clock)).map_err(|error| match error {
+            StartError::Thread(source) => OpenFault::System { what: "cannot start the committer's thread", source },
+            StartError::Begin(reason) => OpenFault::TimelineNotBegun { reason: reason.text().into_owned() },
+        })?;
     let committer = Arc::new(committer);
     let place = LogPlace { timeline, ..place };
     let janitor = Janitor::start(Duties {
@@ -256,13 +276,13 @@ fn run(
         control: Arc::clone(&control),
         gate: Arc::clone(&gate),
         clock: Arc::clone(&clock),
+        fork,
     };
     let archive = Archive::start(&config, parts)?;
     Ok(Database {
         inner: Arc::new(Inner {
             config,
             identity,
-            timeline,
             clock,
             env,
             gate,

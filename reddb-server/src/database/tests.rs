@@ -1,7 +1,7 @@
 //! The database as a whole: what it promises over restarts.
 
-use reddb_file::Mark;
 use reddb_file::control::{RestoredFrom, TtlMode};
+use reddb_file::{Mark, TimelineId};
 
 use super::*;
 use crate::command::{Args, KeyPositions};

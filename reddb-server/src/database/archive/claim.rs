@@ -1,7 +1,7 @@
 //! Claiming the archive: at the start where the store can be reached, later where it cannot.
 //!
 //! A directory may start while the store is away: it goes on in its last epoch, ships nothing, and claims as soon as the store is
-//! back. A restored one may not before it has begun its timeline, since that one's number needs the archive's word.
+//! back. A restored one that has not begun its timeline takes no writes before: that one's number needs the archive's word.
 
 use std::time::Duration;
 
@@ -64,8 +64,7 @@ pub(in crate::database) enum Begun {
 pub(in crate::database) struct Claimed {
     pub(in crate::database) store: Store,
     pub(in crate::database) url: String,
-    pub(in crate::database) timeline: TimelineId,
-    pub(in crate::database) random_id: [u8; 16],
+    pub(in crate::database) number: TimelineNumber,
     /// The epoch to log in until another is claimed.
     pub(in crate::database) epoch: Epoch,
     pub(in crate::database) claim: ClaimState,
@@ -86,7 +85,7 @@ pub(in crate::database) enum ClaimState {
     /// The store is away.
     Pending {
         /// What to claim with.
-        claimant: Box<Claimant>,
+        claimer: Box<Claimer>,
         /// What the store answered.
         reason: String,
     },
@@ -128,7 +127,7 @@ pub(in crate::database) async fn claim_at_start(
     };
     let store =
         Store::open(&url, &store_settings(&config.archive), mode).map_err(|error| refused(Exit::Usage, &error))?;
-    let mut claimant = Claimant {
+    let claimant = Claimant {
         cluster: claiming.identity.cluster,
         node: claiming.identity.node,
         holder: holder(),
@@ -144,46 +143,60 @@ pub(in crate::database) async fn claim_at_start(
         claimed: claiming.own_epoch,
         takeover: if config.takeover { Takeover::Allow } else { Takeover::Refuse },
     };
-    let owned = claim_now(&store, &claiming, &mut claimant, past).await;
+    let mut claimer = Claimer { claimant, needs_number: claiming.begun == Begun::NeedsNumber };
+    let owned = claimer.claim(&store, claiming.end, past).await;
+    let number = claimer.number();
     let (epoch, state) = match owned {
         Ok(claim) => (claim.epoch, ClaimState::Owned(Box::new(claim))),
-        Err(Failure { retry: true, message, .. }) if claiming.begun != Begun::NeedsNumber => {
+        Err(Failure { retry: true, message, .. }) => {
             tracing::warn!(%message, "the archive cannot be reached; starting without it, the log is kept");
-            (claiming.epoch, ClaimState::Pending { claimant: Box::new(claimant.clone()), reason: message })
+            (claiming.epoch, ClaimState::Pending { claimer: Box::new(claimer), reason: message })
         }
         Err(failure) => return Err(OpenFault::Archive { message: failure.message, exit: failure.exit }),
     };
-    Ok(Claimed {
-        store,
-        url: url.to_string(),
-        timeline: claimant.timeline.timeline,
-        random_id: *claimant.timeline.id.as_bytes(),
-        epoch,
-        claim: state,
-    })
+    Ok(Claimed { store, url: url.to_string(), number, epoch, claim: state })
 }
 
-/// A store that takes connections and says nothing is away too.
-async fn probe(store: &Store) -> Result<(), Failure> {
-    match tokio::time::timeout(PROBE_PATIENCE, store.probe()).await {
-        Ok(probed) => Ok(probed?),
-        Err(_elapsed) => Err(Failure {
-            message: format!("{store} has not answered within {} s", PROBE_PATIENCE.as_secs()),
-            exit: Exit::Unreachable,
-            retry: true,
-        }),
+/// A timeline's number, and what tells it from another one that was given the same.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::database) struct TimelineNumber {
+    pub(in crate::database) timeline: TimelineId,
+    pub(in crate::database) random_id: [u8; 16],
+}
+
+/// Claims for one process, as often as it takes.
+#[derive(Clone, Debug)]
+pub(in crate::database) struct Claimer {
+    claimant: Claimant,
+    /// Whether the timeline's number is still to be claimed. Once it is, it stays claimed.
+    needs_number: bool,
+}
+
+impl Claimer {
+    /// The timeline's number; where it is still to be claimed, the log's until then.
+    pub(in crate::database) fn number(&self) -> TimelineNumber {
+        let LocalTimeline { timeline, id, .. } = self.claimant.timeline;
+        TimelineNumber { timeline, random_id: *id.as_bytes() }
     }
-}
 
-async fn claim_now(
-    store: &Store,
-    claiming: &Claiming,
-    claimant: &mut Claimant,
-    past: &dyn LocalHistory,
-) -> Result<Claim, Failure> {
-    probe(store).await?;
-    let watch = WatchSettings::default();
-    if claiming.begun == Begun::NeedsNumber {
+    /// Claims the timeline's number, where that is needed, and the next epoch. The log ends at `durable`.
+    pub(in crate::database) async fn claim(
+        &mut self,
+        store: &Store,
+        durable: TimedMark,
+        past: &dyn LocalHistory,
+    ) -> Result<Claim, Failure> {
+        probe(store).await?;
+        self.claimant.durable = durable;
+        if self.needs_number {
+            self.claim_number(store).await?;
+            self.needs_number = false;
+        }
+        Ok(claim(store, &self.claimant, past, &WatchSettings::default(), &SystemClock).await?)
+    }
+
+    async fn claim_number(&mut self, store: &Store) -> Result<(), Failure> {
+        let claimant = &mut self.claimant;
         let parent = claimant.timeline.parent.ok_or_else(|| Failure {
             message: "a restored directory without a parent timeline; restore again".to_owned(),
             exit: Exit::Integrity,
@@ -197,18 +210,30 @@ async fn claim_now(
             clock_offset_ms: claimant.timeline.clock_offset_ms,
             takeover: claimant.takeover,
         };
-        match claim_timeline(store, &request, &watch, &SystemClock).await {
+        match claim_timeline(store, &request, &WatchSettings::default(), &SystemClock).await {
             Ok(document) => {
                 claimant.timeline.timeline = document.timeline;
                 claimant.timeline.id = document.id;
+                Ok(())
             }
             Err(ClaimError::Read(ReadError::Store(error))) if error.kind() == StoreErrorKind::NotFound => {
-                begin_own_archive(store, parent, claimant)?;
+                begin_own_archive(store, parent, claimant)
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => Err(error.into()),
         }
     }
-    Ok(claim(store, claimant, past, &watch, &SystemClock).await?)
+}
+
+/// A store that takes connections and says nothing is away too.
+async fn probe(store: &Store) -> Result<(), Failure> {
+    match tokio::time::timeout(PROBE_PATIENCE, store.probe()).await {
+        Ok(probed) => Ok(probed?),
+        Err(_elapsed) => Err(Failure {
+            message: format!("{store} has not answered within {} s", PROBE_PATIENCE.as_secs()),
+            exit: Exit::Unreachable,
+            retry: true,
+        }),
+    }
 }
 
 /// A restored directory whose archive is empty begins one of its own: the number after its parent's is free there.
@@ -280,16 +305,6 @@ fn store_exit(error: &StoreError) -> (Exit, bool) {
             (Exit::Unreachable, false)
         }
     }
-}
-
-/// Claims with what could not be claimed at the start.
-pub(in crate::database) async fn claim_later(
-    store: &Store,
-    claimant: &Claimant,
-    past: &dyn LocalHistory,
-) -> Result<Claim, Failure> {
-    probe(store).await?;
-    Ok(claim(store, claimant, past, &WatchSettings::default(), &SystemClock).await?)
 }
 
 fn fork_point(timeline: TimelineId, mark: Mark) -> ForkPoint {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
-use reddb_backup::claim::{Claim, Claimant};
+use reddb_backup::claim::Claim;
 use reddb_backup::clock::SystemClock;
 use reddb_backup::codec::CompressionLevel;
 use reddb_backup::ship::{
@@ -16,17 +16,18 @@ use reddb_backup::source::LogSource as _;
 use reddb_backup::store::Store;
 use reddb_file::archive::{MissingDigest, PointName, SnapshotManifest, SnapshotRef, Text};
 use reddb_file::control::ControlFile;
-use reddb_file::{Epoch, Lsn, TimedMark, TimelineId, layout};
+use reddb_file::{Lsn, TimedMark, TimelineId, layout};
 use serde::Serialize;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::claim::{ClaimState, Claimed, claim_later};
+use super::claim::{ClaimState, Claimed, Claimer, TimelineNumber};
 use crate::clock::Clock;
-use crate::commit::Committer;
 use crate::commit::gate::{Condition, WriteGate};
+use crate::commit::{Committer, NewTimeline};
 use crate::config::Config;
+use crate::database::begin::{Fork, first_record};
 use crate::database::bridge::{Checkpoints, Log, Past};
 use crate::database::error::OpenFault;
 use crate::engine::EngineError;
@@ -121,6 +122,8 @@ struct Keeper {
     clock: Arc<dyn Clock>,
     settings: ArchiverSettings,
     snapshot_interval: Option<Duration>,
+    /// See [`ArchiveParts`].
+    fork: Option<Fork>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -133,12 +136,14 @@ pub(in crate::database) struct ArchiveParts {
     pub(in crate::database) control: Arc<Mutex<ControlFile>>,
     pub(in crate::database) gate: Arc<WriteGate>,
     pub(in crate::database) clock: Arc<dyn Clock>,
+    /// What the timeline of a restored directory is begun with, where it could not be begun at the start.
+    pub(in crate::database) fork: Option<Fork>,
 }
 
 impl Archive {
     /// Starts the keeper, and with it the archiver.
     pub(in crate::database) fn start(config: &Config, parts: ArchiveParts) -> Result<Self, OpenFault> {
-        let ArchiveParts { claimed, log, checkpoints, committer, control, gate, clock } = parts;
+        let ArchiveParts { claimed, log, checkpoints, committer, control, gate, clock, fork } = parts;
         let level = config.archive.compression_level;
         let level = CompressionLevel::new(level).ok_or_else(|| OpenFault::Archive {
             message: format!("a compression level of {level} is not possible: use 1 to 19"),
@@ -170,6 +175,7 @@ impl Archive {
             clock,
             settings,
             snapshot_interval: config.snapshot_interval,
+            fork,
             stopped,
         };
         let task = match claimed.claim {
@@ -178,9 +184,9 @@ impl Archive {
                 let handle = keeper.start_archiver(&claim);
                 tokio::spawn(keeper.keep(handle, *claim))
             }
-            ClaimState::Pending { claimant, reason } => {
+            ClaimState::Pending { claimer, reason } => {
                 *shared.waiting_for.lock() = Some(reason);
-                tokio::spawn(keeper.claim_then_keep(claimant))
+                tokio::spawn(keeper.claim_then_keep(claimer))
             }
         };
         Ok(Self { shared, stop, keeper: Mutex::new(Some(task)) })
@@ -188,11 +194,7 @@ impl Archive {
 
     /// Waits until the first snapshot was made, or could not be made.
     pub(in crate::database) async fn first_snapshot(&self) {
-        if tokio::time::timeout(FIRST_SNAPSHOT_PATIENCE, self.shared.first_tried.notified()).await.is_err() {
-            tracing::warn!(
-                "the first snapshot is not published yet; until it is, only a log that goes back to LSN 1 can be restored"
-            );
-        }
+        self.shared.first_snapshot().await;
     }
 
     pub(in crate::database) async fn backup(&self, reason: &str) -> Result<BackupSummary, CommandError> {
@@ -303,6 +305,14 @@ impl Shared {
         })
     }
 
+    async fn first_snapshot(&self) {
+        if tokio::time::timeout(FIRST_SNAPSHOT_PATIENCE, self.first_tried.notified()).await.is_err() {
+            tracing::warn!(
+                "the first snapshot is not published yet; until it is, only a log that goes back to LSN 1 can be restored"
+            );
+        }
+    }
+
     async fn snapshot(&self, handle: &ArchiverHandle, reason: &str) -> Result<BackupSummary, HandleError> {
         let started = Instant::now();
         let progress = Arc::new(Mutex::new(SnapshotProgress::default()));
@@ -357,49 +367,100 @@ impl Keeper {
         handle
     }
 
-    async fn claim_then_keep(mut self, claimant: Box<Claimant>) {
-        let mut claimant = *claimant;
+    async fn claim_then_keep(mut self, mut claimer: Box<Claimer>) {
+        let Some(claim) = self.claim(&mut claimer).await else { return };
+        while let Err(reason) = self.go_on_in(&claim, claimer.number()).await {
+            if self.gate.holds(Condition::Poisoned) || self.put_off(reason, CLAIM_RETRY).await {
+                return;
+            }
+        }
+        tracing::info!(epoch = %claim.epoch, "the archive is back and claimed");
+        let handle = self.start_archiver(&claim);
+        let (shared, gate, is_new) =
+            (Arc::clone(&self.shared), Arc::clone(&self.gate), claim.newest_snapshot.is_none());
+        let open_gate = async move {
+            // As at a start: an archive that begins with this timeline has a snapshot before anybody can write.
+            if is_new && gate.holds(Condition::TimelinePending) {
+                shared.first_snapshot().await;
+            }
+            gate.clear(Condition::TimelinePending);
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = self.keep(handle, claim) => {}
+            () = open_gate => {}
+        }
+    }
+
+    /// Claims as soon as the store lets it; `None` where that is refused for good, or the server stops.
+    async fn claim(&mut self, claimer: &mut Claimer) -> Option<Claim> {
         loop {
-            claimant.durable = self.log.durable();
-            let past = Past::new(
-                self.log.place.clone(),
-                claimant.durable,
-                self.control.lock().state(),
-                self.checkpoints.engine.flushed(),
-            );
-            let failure = match claim_later(&self.store, &claimant, &past).await {
-                Ok(claim) => match self.begin_epoch(claim.epoch).await {
-                    Ok(()) => {
-                        tracing::info!(epoch = %claim.epoch, "the archive is back and claimed");
-                        let handle = self.start_archiver(&claim);
-                        return self.keep(handle, claim).await;
-                    }
-                    Err(message) => message,
-                },
-                Err(failure) if failure.retry => failure.message,
+            let durable = self.log.durable();
+            let past =
+                Past::new(self.log.place(), durable, self.control.lock().state(), self.checkpoints.engine.flushed());
+            let mut stopped = self.stopped.clone();
+            let claimed = tokio::select! {
+                claimed = claimer.claim(&self.store, durable, &past) => claimed,
+                _ = stopped.wait_for(|stopped| *stopped) => return None,
+            };
+            let reason = match claimed {
+                Ok(claim) => return Some(claim),
+                // A server that runs waits where a start would end with a definite no: the store may be coming back bit by bit.
+                Err(failure) if failure.retry || failure.exit == Exit::Unreachable => failure.message,
                 Err(failure) => {
                     self.gate.set(Condition::Fenced, || failure.message.clone());
                     *self.shared.waiting_for.lock() = Some(failure.message);
-                    return;
+                    return None;
                 }
             };
-            *self.shared.waiting_for.lock() = Some(failure);
-            if self.wait(CLAIM_RETRY).await {
-                return;
+            if self.put_off(reason, CLAIM_RETRY).await {
+                return None;
             }
         }
     }
 
+    /// Says why nothing is archived yet, and waits; says whether to stop.
+    async fn put_off(&mut self, reason: String, pause: Duration) -> bool {
+        let before = self.shared.waiting_for.lock().replace(reason.clone());
+        if before.as_ref() != Some(&reason) {
+            tracing::warn!(%reason, "the archive cannot be claimed yet; the log is kept");
+        }
+        self.wait(pause).await
+    }
+
+    /// The log goes on under the claim: in its epoch and, where the timeline had no number yet, on that timeline.
+    async fn go_on_in(&self, claim: &Claim, number: TimelineNumber) -> Result<(), String> {
+        match &self.fork {
+            None => self.begin_epoch(claim).await,
+            Some(fork) => self.begin_timeline(fork.clone(), claim, number).await,
+        }
+    }
+
+    async fn begin_timeline(&self, fork: Fork, claim: &Claim, number: TimelineNumber) -> Result<(), String> {
+        let control = Arc::clone(&self.control);
+        let (epoch, complete_until_ms) = (claim.epoch, claim.complete_until_ms);
+        let opened = tokio::task::spawn_blocking(move || {
+            let mut control = control.lock();
+            let wal = fork.log(&mut control, number, epoch)?;
+            Ok(NewTimeline { wal, first: first_record(control.state()), complete_until_ms })
+        });
+        let new = opened.await.map_err(|error| error.to_string())?.map_err(|error: OpenFault| error.to_string())?;
+        match self.committer.begin_timeline(new).await {
+            Ok(begun) => begun.map_err(|error| error.to_string()),
+            Err(_) => Err("the committer has stopped".to_owned()),
+        }
+    }
+
     /// The log goes on in the claimed epoch, or in its own where a newer archive numbers from the beginning.
-    async fn begin_epoch(&self, claimed: Epoch) -> Result<(), String> {
+    async fn begin_epoch(&self, claim: &Claim) -> Result<(), String> {
         let epoch = {
             let mut control = self.control.lock();
             let mut state = control.state().clone();
-            state.epoch = state.epoch.max(claimed);
+            state.epoch = state.epoch.max(claim.epoch);
             control.write(&state).map_err(|error| error.to_string())?;
             state.epoch
         };
-        match self.committer.start_epoch(epoch).await {
+        match self.committer.start_epoch(epoch, claim.complete_until_ms).await {
             Ok(started) => started.map_err(|error| error.to_string()),
             Err(_) => Err("the committer has stopped".to_owned()),
         }

@@ -4,6 +4,6 @@ mod claim;
 mod handle;
 
 pub(crate) use claim::store_settings;
-pub(in crate::database) use claim::{Begun, ClaimState, Claimed, Claiming, claim_at_start};
+pub(in crate::database) use claim::{Begun, ClaimState, Claimed, Claiming, TimelineNumber, claim_at_start};
 pub(in crate::database) use handle::{Archive, ArchiveParts};
 pub use handle::{BackupSummary, MarkSummary};
