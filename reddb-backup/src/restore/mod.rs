@@ -42,7 +42,7 @@ use stage::Staging;
 pub struct RestoreOptions {
     /// The directory to make. It must not exist, or be empty. It gets a file `lock` of its own.
     pub into: PathBuf,
-    /// Where the snapshot's files belong below it, or where there are none for genesis. Default `engine`.
+    /// Where the snapshot's files belong below it; for genesis an empty directory is made there. Default `engine`.
     pub base_folder: RelativePath,
     /// Whether documents without a digest may be used; the report names them. Default: they may not.
     pub missing_digest: MissingDigest,
