@@ -31,6 +31,8 @@ pub(super) struct Staging {
     into: PathBuf,
     archive: Option<PathBuf>,
     root: PathBuf,
+    /// The target's name.
+    name: String,
     removed: Vec<PathBuf>,
     published: AtomicBool,
     /// Held until the directory has its final name: nobody takes it for abandoned.
@@ -53,7 +55,8 @@ impl Staging {
             }
         };
         let into = into.to_owned();
-        Ok(Self { vfs, into, archive, root, removed, published: AtomicBool::new(false), _lock: lock })
+        let name = target.name;
+        Ok(Self { vfs, into, archive, root, name, removed, published: AtomicBool::new(false), _lock: lock })
     }
 
     /// The abandoned staging directories that were removed.
@@ -78,7 +81,7 @@ impl Staging {
     /// then on has no place, and so cannot come in between.
     pub(super) fn discard(&self) {
         for _ in 0..REMOVALS_MAX {
-            let unfindable = self.renamed();
+            let unfindable = self.root.with_file_name(staging_name(&self.name));
             let removed = match self.vfs.rename(&self.root, &unfindable) {
                 Ok(()) => self.vfs.remove_dir_all(&unfindable),
                 Err(error) if error.is_not_found() => return,
@@ -89,13 +92,6 @@ impl Staging {
                 return;
             }
         }
-    }
-
-    /// Another name for the staging directory, by which it is known as one, too.
-    fn renamed(&self) -> PathBuf {
-        let name = self.root.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-        let stem = name.rfind(STAGING_INFIX).map_or("", |at| &name[..at]);
-        self.root.with_file_name(format!("{stem}{STAGING_INFIX}{}", uuid::Uuid::new_v4().simple()))
     }
 
     /// Makes everything durable and renames the directory to its target. `cancelled` is asked just before the rename.
@@ -128,9 +124,13 @@ pub(super) fn probe(vfs: &dyn Vfs, archive: Option<&Path>, into: &Path) -> Resul
     Ok(vfs.remove_dir_all(&root)?)
 }
 
+/// A name for a staging directory of the target of this name; another one each time.
+fn staging_name(target: &str) -> String {
+    format!(".{target}{STAGING_INFIX}{}", uuid::Uuid::new_v4().simple())
+}
+
 fn make_root(vfs: &dyn Vfs, target: &Target, into: &Path) -> Result<PathBuf, RestoreError> {
-    let random = uuid::Uuid::new_v4().simple();
-    let root = target.parent.join(format!(".{}{STAGING_INFIX}{random}", target.name));
+    let root = target.parent.join(staging_name(&target.name));
     match vfs.create_dir_all(&root) {
         Ok(()) => Ok(root),
         Err(error) if error.is_no_space() => Err(error.into()),
@@ -156,7 +156,7 @@ fn remove_abandoned(vfs: &dyn Vfs, target: &Target) -> Result<Vec<PathBuf>, Rest
     Ok(removed)
 }
 
-/// Whether a directory's name is one that [`make_root`] gives, for a target of this name.
+/// Whether a directory's name is one that [`staging_name`] gives, for a target of this name.
 fn is_staging_name(entry: &str, target: &str) -> bool {
     let random = entry.strip_prefix('.').and_then(|rest| rest.strip_prefix(target)?.strip_prefix(STAGING_INFIX));
     random.is_some_and(|random| random.len() == 32 && random.bytes().all(|byte| byte.is_ascii_hexdigit()))

@@ -29,10 +29,15 @@ pub struct ControlState {
     pub clock_offset_ms: i64,
     /// The timeline's first record.
     pub timeline_begin: Lsn,
-    /// The timeline's random id, as in its timeline record.
+    /// The timeline's random id, as in its timeline record; shown as in the timeline's document in the archive.
+    #[serde(serialize_with = "as_uuid")]
     pub timeline_random_id: [u8; 16],
-    /// Where a restore took this directory from, until the first `serve` has started a timeline of its own.
+    /// Where a restore took this directory from; stays when the directory's own timeline has begun.
     pub restored_from: Option<RestoredFrom>,
+}
+
+fn as_uuid<S: serde::Serializer>(id: &[u8; 16], serializer: S) -> Result<S::Ok, S::Error> {
+    uuid::Uuid::from_bytes(*id).serialize(serializer)
 }
 
 /// How the last process that wrote here ended.

@@ -106,6 +106,8 @@ fn a_control_file_with_one_bad_slot_is_usable_and_with_two_is_not() {
     let both = [slot(2), slot(1)].concat();
     let found = dir.look("x", &both);
     assert_eq!((found.kind, found.ok, found.notices.len()), (Kind::Control, true, 0));
+    let shown = &found.content["slots"][0]["state"]["timeline_random_id"];
+    assert_eq!(shown, "03030303-0303-0303-0303-030303030303");
     let mut one = both.clone();
     one[100] ^= 1;
     let found = dir.look("x", &one);
