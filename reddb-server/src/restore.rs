@@ -16,8 +16,8 @@ use reddb_file::vfs::{StdVfs, Vfs};
 use reddb_file::{Chain, Epoch, Mark, NodeId, TimedMark, layout};
 use uuid::Uuid;
 
-use crate::database::{ENGINE_FORMAT_VERSION, ENGINE_NAME};
-use crate::engine::{Engine, EngineConfig, LsmEngine};
+use crate::database::ENGINE_NAME;
+use crate::engine::{ENGINE_FORMAT_VERSION, Engine, EngineConfig, LsmEngine};
 use crate::keyspace::layout::{decode_timeline, timeline_entry};
 use crate::keyspace::{SnapshotState, State, digest};
 use crate::replay::{Replayer, Runs};
@@ -68,10 +68,10 @@ impl EngineSink {
 impl RestoreSink for EngineSink {
     fn open_base(&mut self, staged: &StagedDirectory, base: &BaseMark) -> Result<(), SourceError> {
         if let Base::Snapshot(made) = &base.base
-            && (made.engine.as_str() != ENGINE_NAME || made.engine_format_version != ENGINE_FORMAT_VERSION)
+            && (made.engine.as_str() != ENGINE_NAME || made.engine_format_version != u32::from(ENGINE_FORMAT_VERSION))
         {
             return Err(format!(
-                "the snapshot holds files of engine {} with layout {}; this program reads {ENGINE_NAME} with layout \
+                "the snapshot holds files of engine {} in format {}; this program reads {ENGINE_NAME} in format \
                  {ENGINE_FORMAT_VERSION}: use the version of reddb that made it",
                 made.engine, made.engine_format_version
             )

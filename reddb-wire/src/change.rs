@@ -35,6 +35,12 @@ impl ObjectId {
         Lsn::new(self.lsn)
     }
 
+    /// Which of that record's objects it is.
+    #[must_use]
+    pub const fn index(self) -> u32 {
+        self.index
+    }
+
     /// Twelve bytes whose text order is the order of creation: LSN and index, both big endian.
     #[must_use]
     pub fn to_bytes(self) -> [u8; Self::BYTES] {

@@ -13,7 +13,7 @@ use reddb_file::wal::{WalReadError, WalReader};
 use reddb_file::{ClusterId, Lsn, Mark, TimedMark, TimelineId};
 
 use crate::commit::Committer;
-use crate::engine::{AppliedMark, Engine};
+use crate::engine::{AppliedMark, ENGINE_FORMAT_VERSION, Engine};
 
 /// A record of a small value with its database's counts, in bytes.
 const RECORD_BYTES_TYPICAL: u64 = 256;
@@ -22,8 +22,6 @@ const RECORD_BYTES_TYPICAL: u64 = 256;
 pub(crate) const ENGINE_NAME: &str = "lsm-tree";
 /// Its version, pinned exactly in the workspace's manifest.
 pub(crate) const ENGINE_VERSION: &str = "3.1.10";
-/// The version of the layout of entries in it.
-pub(crate) const ENGINE_FORMAT_VERSION: u32 = 1;
 
 /// Where the local log is.
 #[derive(Clone, Debug)]
@@ -169,7 +167,7 @@ impl CheckpointSource for Checkpoints {
             files: files.collect::<Result<_, SourceError>>()?,
             engine: Text::new(ENGINE_NAME)?,
             engine_version: Text::new(ENGINE_VERSION)?,
-            engine_format_version: ENGINE_FORMAT_VERSION,
+            engine_format_version: u32::from(ENGINE_FORMAT_VERSION),
         })
     }
 }

@@ -104,10 +104,10 @@ pub(crate) enum OpenFault {
     /// The engine cannot be opened.
     #[error("the engine cannot be opened: {0}")]
     Engine(#[from] EngineError),
-    /// The engine's files are damaged.
+    /// The engine's files are damaged, or in another format.
     #[error("the engine cannot be opened: {source}: {next}")]
-    EngineDamaged {
-        /// What is damaged.
+    EngineUnreadable {
+        /// What is wrong with them.
         source: EngineError,
         /// What to do.
         next: String,
@@ -192,7 +192,7 @@ impl OpenFault {
             | Self::Engine(EngineError::Corrupt { .. })
             | Self::State(_)
             | Self::Replay(_)
-            | Self::EngineDamaged { .. }
+            | Self::EngineUnreadable { .. }
             | Self::EngineBehindLog { .. }
             | Self::EngineNotOfThisLog { .. }
             | Self::TimelineMismatch { .. } => Exit::Integrity,

@@ -146,20 +146,18 @@ pub(super) fn recover_log(directory: &Directory, config: &Config, on_fault: Faul
 
 /// A log that reaches back to the very first record can build the engine again; any other cannot.
 fn engine_fault(error: EngineError, engine_dir: &Path, log_base: Lsn) -> OpenFault {
-    let dir = engine_dir.display();
-    match error {
-        EngineError::Corrupt { .. } => OpenFault::EngineDamaged {
-            source: error,
-            next: if log_base == Lsn::ZERO {
-                format!("the log holds every record, so move {dir} away and start again: it is built from the log")
-            } else {
-                "the log does not reach back to the first record; keep this directory, and restore from the archive into a \
-                 new one"
-                    .to_owned()
-            },
-        },
-        error => error.into(),
-    }
+    let otherwise = match error {
+        EngineError::Corrupt { .. } => "keep this directory, and restore from the archive into a new one",
+        EngineError::OtherFormat { .. } => "start the version of reddb that wrote this directory",
+        error => return error.into(),
+    };
+    let next = if log_base == Lsn::ZERO {
+        let dir = engine_dir.display();
+        format!("the log holds every record, so move {dir} away and start again: it is built from the log")
+    } else {
+        format!("the log does not reach back to the first record; {otherwise}")
+    };
+    OpenFault::EngineUnreadable { source: error, next }
 }
 
 fn replay(
@@ -236,4 +234,20 @@ pub(super) fn random_id() -> [u8; 16] {
 
 pub(super) fn random_salt() -> Salt {
     Salt::from_bytes(random_id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_in_another_format_beside_a_log_that_was_cut_wants_the_version_that_wrote_it() {
+        let dir = Path::new("/data/engine");
+        let said = |log_base| {
+            let error = EngineError::OtherFormat { path: dir.to_owned(), found: 1 };
+            engine_fault(error, dir, Lsn::new(log_base)).to_string()
+        };
+        assert!(said(0).contains("move /data/engine away and start again"), "{}", said(0));
+        assert!(said(7).ends_with("start the version of reddb that wrote this directory"), "{}", said(7));
+    }
 }

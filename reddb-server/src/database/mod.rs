@@ -28,7 +28,7 @@ use tokio::sync::oneshot;
 use self::archive::Archive;
 pub(crate) use self::archive::store_settings;
 pub use self::archive::{BackupSummary, MarkSummary};
-pub(crate) use self::bridge::{ENGINE_FORMAT_VERSION, ENGINE_NAME};
+pub(crate) use self::bridge::ENGINE_NAME;
 pub use self::embedded::Connection;
 use self::error::CloseFault;
 pub use self::error::{CloseError, OpenError};

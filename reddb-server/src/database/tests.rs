@@ -6,6 +6,8 @@ use reddb_file::{Mark, TimelineId};
 use super::*;
 use crate::command::{Args, KeyPositions};
 use crate::commit::Step;
+use crate::engine::ENGINE_FORMAT_VERSION;
+use crate::engine::tests::set_format;
 use crate::exit::Exit;
 use crate::reply::CommandResult;
 
@@ -88,6 +90,26 @@ async fn a_second_process_is_refused() {
     let database = Database::open(config(&dir, &archive)).await.expect("opens");
     let error = Database::open(config(&dir, &archive)).await.err().expect("is refused");
     assert_eq!(error.exit(), Exit::Held, "{error}");
+    database.close(Duration::from_secs(5)).await.expect("closes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_in_another_format_is_refused_with_what_to_do() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (dir, archive) = (temp.path().join("data"), temp.path().join("archive"));
+    let database = Database::open(config(&dir, &archive)).await.expect("opens");
+    put_all(&database, &[("a", "1")]).await;
+    let before = (database.digest().expect("readable"), database.receipt());
+    database.close(Duration::from_secs(5)).await.expect("closes");
+    let engine = dir.join("engine");
+    set_format(&engine, ENGINE_FORMAT_VERSION - 1);
+    let error = Database::open(config(&dir, &archive)).await.err().expect("is refused");
+    assert_eq!(error.exit(), Exit::Integrity, "{error}");
+    assert!(error.to_string().contains(&format!("move {} away", engine.display())), "{error}");
+    // What it says is true.
+    std::fs::rename(&engine, temp.path().join("away")).expect("moves");
+    let database = Database::open(config(&dir, &archive)).await.expect("is built from the log");
+    assert_eq!((database.digest().expect("readable"), database.receipt()), before);
     database.close(Duration::from_secs(5)).await.expect("closes");
 }
 

@@ -25,7 +25,7 @@ use super::config::{Budget, L0_RUNS_MAX};
 use super::files::prepare_empty_directory;
 use super::hot::HotCache;
 use super::lsm::{CompactionStep, FlushGuard, LsmTree};
-use super::mark::{self, MARK_KEY};
+use super::mark::{self, MARK_KEY, MarkError};
 use super::recent::Recent;
 use super::scan::TableScan;
 use super::snapshots::{Registration, Snapshots};
@@ -79,8 +79,10 @@ impl Core {
     ) -> Result<Self, EngineError> {
         let tree = LsmTree::open(dir, &budget)?;
         let mark = match tree.get(MARK_KEY, seqno::read_below(ENGINE_LSN_MAX))? {
-            Some(value) => mark::decode(&value)
-                .map_err(|error| EngineError::Corrupt { path: dir.to_owned(), detail: error.to_string() })?,
+            Some(value) => mark::decode(&value).map_err(|error| match error {
+                MarkError::Format { got } => EngineError::OtherFormat { path: dir.to_owned(), found: got },
+                error => EngineError::Corrupt { path: dir.to_owned(), detail: error.to_string() },
+            })?,
             None if tree.has_no_tables() => AppliedMark { lsn: Lsn::ZERO, chain: origin, time_ms: 0 },
             None => {
                 return Err(EngineError::Corrupt {
@@ -179,8 +181,6 @@ impl Core {
             Some(value) => value,
             None => self.tree.get(key, seqno)?,
         };
-        // A value from a table is a part of a block, which would stay in memory as long as the value.
-        let value = value.map(|value| if HotCache::takes(key) { Bytes::copy_from_slice(&value) } else { value });
         if let Some(value) = &value {
             self.hot.fill(key, at, value);
         }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use reddb_file::Lsn;
 
+use super::ENGINE_FORMAT_VERSION;
+
 /// An engine's refusal or failure.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -106,6 +108,14 @@ pub enum EngineError {
         path: PathBuf,
         /// What is wrong.
         detail: String,
+    },
+    /// The tree's files are those of another version of reddb.
+    #[error("{path}: the files are in format {found}, this program reads format {ENGINE_FORMAT_VERSION}")]
+    OtherFormat {
+        /// The engine's directory.
+        path: PathBuf,
+        /// The format version they name.
+        found: u8,
     },
     /// The directory is not a place for what was asked.
     #[error("{path}: {detail}")]

@@ -15,6 +15,8 @@
 //! * An iterator owns the state it reads; a table's file is removed when the last state with it is dropped.
 //! * Files are written once and synced with their directories before a manifest names them; `current` is replaced by a
 //!   rename, last. A flush installs all its tables at once.
+//! * Without its feature `bytes_1` the crate keeps byte strings of up to 20 bytes where they are referred to: a memtable's search
+//!   then compares such keys without following a pointer to each.
 //!
 //! What is avoided:
 //! * `current` missing beside tables would open as an empty tree: refused.
@@ -42,7 +44,7 @@ use lsm_tree::config::{BloomConstructionPolicy, CompressionPolicy, FilterPolicy,
 use lsm_tree::table::filter::standard_bloom::Builder;
 use lsm_tree::{
     AbstractTree, AnyTree, Cache, CompressionType, Config, DescriptorTable, Guard, InternalValue, Memtable,
-    SequenceNumberCounter, Table, Tree, ValueType,
+    SequenceNumberCounter, Slice, Table, Tree, ValueType,
 };
 
 use super::config::{Budget, DESCRIPTORS_MAX};
@@ -54,6 +56,8 @@ const TABLES: &str = "tables";
 const CURRENT_BYTES: usize = 8 + 16 + 1;
 /// Bits a key in the filters: 1 % of the lookups of an absent key read a block.
 const FILTER_BITS_PER_KEY: f32 = 10.0;
+/// Values of a range up to this size are copied out of their blocks.
+const VALUE_BYTES_COPIED: usize = 4096;
 /// By level; the last one holds for all that follow.
 const LEVEL_0_ONLY: [bool; 2] = [true, false];
 /// How often a checkpoint looks again because a compaction was installed meanwhile.
@@ -64,12 +68,12 @@ pub(super) struct Active(Arc<Memtable>);
 
 impl Active {
     /// Puts a value.
-    pub(super) fn put(&self, key: Bytes, value: Bytes, seqno: u64) {
+    pub(super) fn put(&self, key: &[u8], value: &[u8], seqno: u64) {
         self.0.insert(InternalValue::from_components(key, value, seqno, ValueType::Value));
     }
 
     /// Puts a tombstone.
-    pub(super) fn delete(&self, key: Bytes, seqno: u64) {
+    pub(super) fn delete(&self, key: &[u8], seqno: u64) {
         self.0.insert(InternalValue::new_tombstone(key, seqno));
     }
 
@@ -173,7 +177,7 @@ impl LsmTree {
     /// The newest version of `key` below `seqno`. A state with such a number must be kept.
     pub(super) fn get(&self, key: &[u8], seqno: u64) -> Result<Option<Bytes>, EngineError> {
         match self.tree.get(key, seqno) {
-            Ok(value) => Ok(value.map(Bytes::from)),
+            Ok(value) => Ok(value.map(|value| Bytes::copy_from_slice(&value))),
             Err(error) => Err(tree_error(&self.dir, "read a key", error)),
         }
     }
@@ -201,7 +205,7 @@ impl LsmTree {
             let Some(table) = run.get_for_key(key) else { continue };
             match table.get(key, seqno, hash) {
                 Ok(Some(found)) if found.is_tombstone() => return Ok(Some(None)),
-                Ok(Some(found)) => return Ok(Some(Some(Bytes::from(found.value)))),
+                Ok(Some(found)) => return Ok(Some(Some(Bytes::copy_from_slice(&found.value)))),
                 Ok(None) => {}
                 Err(error) => return Err(tree_error(&self.dir, "read a key", error)),
             }
@@ -217,7 +221,7 @@ impl LsmTree {
     ) -> impl DoubleEndedIterator<Item = Result<(Bytes, Bytes), EngineError>> + Send + use<> {
         let dir = self.dir.clone();
         self.tree.range::<&[u8], _>(range, seqno, None).map(move |entry| match entry.into_inner() {
-            Ok((key, value)) => Ok((Bytes::from(key), Bytes::from(value))),
+            Ok((key, value)) => Ok((Bytes::copy_from_slice(&key), shared(value))),
             Err(error) => Err(tree_error(&dir, "read a range", error)),
         })
     }
@@ -274,9 +278,9 @@ impl LsmTree {
         let entries = writes.map(|write| {
             Ok(match write {
                 EngineWrite::Put { key, value } => {
-                    InternalValue::from_components(key.clone(), value.clone(), number, ValueType::Value)
+                    InternalValue::from_components(&key[..], &value[..], number, ValueType::Value)
                 }
-                EngineWrite::Delete { key } => InternalValue::new_tombstone(key.clone(), number),
+                EngineWrite::Delete { key } => InternalValue::new_tombstone(&key[..], number),
             })
         });
         let written = self.tree.flush_to_tables(entries).and_then(|written| match written {
@@ -462,6 +466,11 @@ fn read_manifest(dir: &Path, current: &[u8]) -> Result<(String, Vec<u8>), Engine
         return Err(EngineError::Corrupt { path, detail: "its checksum is not the one in `current`".to_owned() });
     }
     Ok((name, manifest))
+}
+
+/// A value without its block, or, where that would copy much, in it.
+fn shared(value: Slice) -> Bytes {
+    if value.len() <= VALUE_BYTES_COPIED { Bytes::copy_from_slice(&value) } else { Bytes::from_owner(value) }
 }
 
 /// The XXH3-128 of `bytes`, as the crate takes it of the files it writes.

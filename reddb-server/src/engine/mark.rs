@@ -4,7 +4,7 @@
 //! key     ff 61 70 70 6c 69 65 64        (0xff, "applied")
 //! value
 //! offset  size
-//!      0     1  version      1
+//!      0     1  format       the format version of all that the directory holds
 //!      1     8  lsn          u64 LE, not 0
 //!      9     8  time         u64 LE: Unix milliseconds of that record
 //!     17    32  chain        the chain after that record
@@ -15,12 +15,10 @@
 
 use reddb_file::{Chain, Lsn};
 
-use super::AppliedMark;
+use super::{AppliedMark, ENGINE_FORMAT_VERSION};
 
 /// The key of the mark; begins with [`RESERVED_KEY_BYTE`](super::RESERVED_KEY_BYTE).
 pub(super) const MARK_KEY: &[u8] = b"\xffapplied";
-
-const MARK_VERSION: u8 = 1;
 
 /// The size of the mark's value.
 pub(super) const MARK_BYTES: usize = 1 + 8 + 8 + 32;
@@ -34,9 +32,9 @@ pub(super) enum MarkError {
         /// The value's length.
         got: usize,
     },
-    /// Another version.
-    #[error("the applied mark has version {got}, expected {MARK_VERSION}")]
-    Version {
+    /// Another format version.
+    #[error("the applied mark is of a directory in format {got}, expected {ENGINE_FORMAT_VERSION}")]
+    Format {
         /// The value's first byte.
         got: u8,
     },
@@ -48,7 +46,7 @@ pub(super) enum MarkError {
 /// The value of the mark.
 pub(super) fn encode(mark: &AppliedMark) -> [u8; MARK_BYTES] {
     let mut out = [0; MARK_BYTES];
-    out[0] = MARK_VERSION;
+    out[0] = ENGINE_FORMAT_VERSION;
     out[1..9].copy_from_slice(&mark.lsn.get().to_le_bytes());
     out[9..17].copy_from_slice(&mark.time_ms.to_le_bytes());
     out[17..].copy_from_slice(mark.chain.as_bytes());
@@ -57,11 +55,12 @@ pub(super) fn encode(mark: &AppliedMark) -> [u8; MARK_BYTES] {
 
 /// Reads the value of the mark.
 pub(super) fn decode(bytes: &[u8]) -> Result<AppliedMark, MarkError> {
-    let bytes: &[u8; MARK_BYTES] = bytes.try_into().map_err(|_| MarkError::Length { got: bytes.len() })?;
-    let [version, rest @ ..] = bytes;
-    if *version != MARK_VERSION {
-        return Err(MarkError::Version { got: *version });
+    // The format first: another one's mark may have another length.
+    if let Some(&got) = bytes.first().filter(|format| **format != ENGINE_FORMAT_VERSION) {
+        return Err(MarkError::Format { got });
     }
+    let bytes: &[u8; MARK_BYTES] = bytes.try_into().map_err(|_| MarkError::Length { got: bytes.len() })?;
+    let [_, rest @ ..] = bytes;
     let mut lsn = [0; 8];
     lsn.copy_from_slice(&rest[..8]);
     let mut time = [0; 8];
@@ -89,23 +88,25 @@ mod tests {
 
     #[test]
     fn the_bytes_are_golden() {
-        let mut golden = vec![1, 8, 7, 6, 5, 4, 3, 2, 1, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+        let mut golden = vec![2, 8, 7, 6, 5, 4, 3, 2, 1, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
         golden.extend([0xab; 32]);
         assert_eq!(encode(&mark()).as_slice(), golden);
         assert_eq!(decode(&golden), Ok(mark()));
     }
 
     #[test]
-    fn another_length_or_version_is_an_error() {
+    fn another_length_or_format_is_an_error() {
         let bytes = encode(&mark());
-        assert_eq!(decode(&bytes[1..]), Err(MarkError::Length { got: MARK_BYTES - 1 }));
+        assert_eq!(decode(&bytes[..MARK_BYTES - 1]), Err(MarkError::Length { got: MARK_BYTES - 1 }));
         assert_eq!(decode(&[]), Err(MarkError::Length { got: 0 }));
         let mut longer = bytes.to_vec();
         longer.push(0);
         assert_eq!(decode(&longer), Err(MarkError::Length { got: MARK_BYTES + 1 }));
-        let mut other = bytes;
-        other[0] = 2;
-        assert_eq!(decode(&other), Err(MarkError::Version { got: 2 }));
+        for got in (0..=u8::MAX).filter(|got| *got != ENGINE_FORMAT_VERSION) {
+            longer[0] = got;
+            assert_eq!(decode(&longer), Err(MarkError::Format { got }));
+            assert_eq!(decode(&longer[..MARK_BYTES]), Err(MarkError::Format { got }));
+        }
         let mut zero = bytes;
         zero[1..9].fill(0);
         assert_eq!(decode(&zero), Err(MarkError::Zero));

@@ -28,7 +28,7 @@ mod snapshots;
 mod space;
 mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod throttle;
 mod types;
 mod writer;
@@ -48,6 +48,10 @@ pub(crate) use store::LsmEngine;
 pub(crate) use types::{
     AppliedMark, Checkpoint, CheckpointFile, EngineIter, EngineStats, EngineWrite, RangeDeletion, Snapshot,
 };
+
+/// The format version of an engine's directory: of what this module keeps in it, and of the entries that it is given
+/// (`docs/format/engine-keys.md`). Each directory carries it in its mark, each snapshot in its manifest.
+pub(crate) const ENGINE_FORMAT_VERSION: u8 = 2;
 
 /// The longest key, in bytes.
 pub(crate) const KEY_BYTES_MAX: usize = 65_535;

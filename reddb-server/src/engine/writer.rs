@@ -113,8 +113,8 @@ impl Writer {
             bytes += memtable_bytes(write);
             self.filter.add(LsmTree::hash(write.key()));
             match write {
-                EngineWrite::Put { key, value } => self.active.put(key.clone(), value.clone(), number),
-                EngineWrite::Delete { key } => self.active.delete(key.clone(), number),
+                EngineWrite::Put { key, value } => self.active.put(key, value, number),
+                EngineWrite::Delete { key } => self.active.delete(key, number),
             }
             if let Some(hot) = publish {
                 hot.publish(mark.lsn, write);
@@ -127,17 +127,15 @@ impl Writer {
 
     /// Puts the tombstone of an entry in a dead range.
     pub(super) fn bury(&mut self, key: &[u8]) {
-        let write = EngineWrite::Delete { key: Bytes::copy_from_slice(key) };
-        self.active_bytes += memtable_bytes(&write);
+        self.active_bytes += memtable_bytes(&EngineWrite::Delete { key: Bytes::copy_from_slice(key) });
         self.filter.add(LsmTree::hash(key));
-        self.active.delete(write.key().clone(), seqno::of_range_deletion(self.mark.lsn));
+        self.active.delete(key, seqno::of_range_deletion(self.mark.lsn));
     }
 
     /// Seals the active memtable at the last record, so that everything applied is in sealed memtables or tables.
     pub(super) fn seal(&mut self, tree: &LsmTree) {
         if self.marked < self.mark.lsn {
-            let value = Bytes::copy_from_slice(&mark::encode(&self.mark));
-            self.active.put(Bytes::from_static(MARK_KEY), value, seqno::of_writes(self.mark.lsn));
+            self.active.put(MARK_KEY, &mark::encode(&self.mark), seqno::of_writes(self.mark.lsn));
             self.marked = self.mark.lsn;
         }
         if self.active.is_empty() {

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 
 use super::DATABASE_COUNT;
 use super::layout::{
-    DatabaseState, ValueRef, database_entry, decode_database, decode_entry_ref, field_entry, key_entry, name_part,
+    DatabaseState, ValueRef, database_entry, decode_database, decode_entry_ref, field_entry, id_and_name, key_entry,
     prefix_end,
 };
 use super::state::{State, StateError};
@@ -93,7 +93,7 @@ fn walk(state: &dyn State, mut pieces: Pieces) -> Result<(), StateError> {
         while let Some((entry_key, value)) = entries.next()? {
             let entry = decode_entry_ref(entry_key, value)?;
             pieces.update(&db.to_le_bytes());
-            pieces.update_sized(name_part(entry_key));
+            pieces.update_sized(id_and_name(entry_key)?.1);
             pieces.update(&[match entry.value {
                 ValueRef::String(_) => TYPE_STRING,
                 ValueRef::Hash(_) => TYPE_HASH,
@@ -122,7 +122,7 @@ fn walk_fields(pieces: &mut Pieces, state: &dyn State, entry_key: &[u8], fields:
     let mut count = 0u64;
     for item in state.range(Bound::Included(from), Bound::Excluded(to)) {
         let (field_key, value) = item?;
-        pieces.update_sized(name_part(&field_key));
+        pieces.update_sized(id_and_name(&field_key)?.1);
         pieces.update_sized(&value);
         count += 1;
     }

@@ -3,15 +3,16 @@
 //! ```text
 //! key                                          value
 //! 'D' db (u32 BE)                              space (12) ‖ key count (u64 LE) ‖ expiring count (u64 LE)
-//! 'F' object (12) ‖ field                      the field's value
-//! 'G' kind (u8: 1 object, 2 space) ‖ id (12)   empty: garbage that is still to be reclaimed
-//! 'K' space (12) ‖ key                         tag (u8) ‖ [expiry (u64 LE, ms)] ‖ body
+//! 'F' object ‖ field                           the field's value
+//! 'G' kind (u8: 1 object, 2 space) ‖ id        empty: garbage that is still to be reclaimed
+//! 'K' space ‖ key                              tag (u8) ‖ [expiry (u64 LE, ms)] ‖ body
 //! 'T'                                          timeline id (u32 LE) ‖ clock offset (i64 LE, ms)
-//! 'X' expiry (u64 BE, ms) ‖ space (12) ‖ key   empty: a hint that the key may expire then
+//! 'X' expiry (u64 BE, ms) ‖ space ‖ key        empty: a hint that the key may expire then
 //! ```
 //!
 //! The tag's low bits are the type (1 string, 2 hash); bit 7 says that an expiry follows. A string's body is the string, a
-//! hash's is object (12) ‖ field count (u64 LE). Ids are [`ObjectId`]s in their 12-byte form.
+//! hash's is object (12) ‖ field count (u64 LE). Ids are [`ObjectId`]s: in keys in the short form of [`super::key_id`], in
+//! values in their 12-byte form.
 //!
 //! `X` entries are hints: one is written whenever a key gets an expiry, and none is removed when the key changes. Whoever
 //! follows one checks the key itself.
@@ -19,6 +20,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use reddb_wire::ObjectId;
 
+use super::key_id::KeyId;
 use super::txn::{Entry, HashRef, Value};
 
 const TAG_STRING: u8 = 1;
@@ -26,6 +28,8 @@ const TAG_HASH: u8 = 2;
 const TAG_EXPIRES: u8 = 0x80;
 const OBJECT: usize = ObjectId::BYTES;
 
+const KEY_PREFIX: u8 = b'K';
+const FIELD_PREFIX: u8 = b'F';
 /// The first byte of garbage markers.
 pub(crate) const GARBAGE_PREFIX: u8 = b'G';
 /// The first byte of expiry hints.
@@ -47,28 +51,29 @@ impl LayoutError {
     }
 }
 
-fn put_prefixed(out: &mut BytesMut, prefix: u8, id: ObjectId, rest: &[u8]) {
-    out.put_u8(prefix);
-    out.put_slice(&id.to_bytes());
+fn put_prefixed(out: &mut BytesMut, first: u8, id: &KeyId, rest: &[u8]) {
+    out.put_u8(first);
+    out.put_slice(id);
     out.put_slice(rest);
 }
 
-fn prefixed(prefix: u8, id: ObjectId, rest: &[u8]) -> Bytes {
-    let mut key = BytesMut::with_capacity(1 + OBJECT + rest.len());
-    put_prefixed(&mut key, prefix, id, rest);
+fn prefixed(first: u8, id: ObjectId, rest: &[u8]) -> Bytes {
+    let id = KeyId::new(id);
+    let mut key = BytesMut::with_capacity(1 + id.len() + rest.len());
+    put_prefixed(&mut key, first, &id, rest);
     key.freeze()
 }
 
 /// The entry of a key.
 #[must_use]
 pub(crate) fn key_entry(space: ObjectId, key: &[u8]) -> Bytes {
-    prefixed(b'K', space, key)
+    prefixed(KEY_PREFIX, space, key)
 }
 
 /// The entry of a hash field.
 #[must_use]
 pub(crate) fn field_entry(object: ObjectId, field: &[u8]) -> Bytes {
-    prefixed(b'F', object, field)
+    prefixed(FIELD_PREFIX, object, field)
 }
 
 /// An entry's key to read by; a short one takes no allocation.
@@ -92,24 +97,26 @@ impl EntryKey {
     /// [`key_entry`].
     #[must_use]
     pub(crate) fn key(space: ObjectId, key: &[u8]) -> Self {
-        Self::prefixed(b'K', space, key)
+        Self::prefixed(KEY_PREFIX, space, key)
     }
 
     /// [`field_entry`].
     #[must_use]
     pub(crate) fn field(object: ObjectId, field: &[u8]) -> Self {
-        Self::prefixed(b'F', object, field)
+        Self::prefixed(FIELD_PREFIX, object, field)
     }
 
-    fn prefixed(prefix: u8, id: ObjectId, rest: &[u8]) -> Self {
-        let len = 1 + OBJECT + rest.len();
+    fn prefixed(first: u8, id: ObjectId, rest: &[u8]) -> Self {
+        let form = KeyId::new(id);
+        let rest_at = 1 + form.len();
+        let len = rest_at + rest.len();
         if len > Self::SHORT {
-            return Self::Long(prefixed(prefix, id, rest));
+            return Self::Long(prefixed(first, id, rest));
         }
         let mut bytes = [0; Self::SHORT];
-        bytes[0] = prefix;
-        bytes[1..1 + OBJECT].copy_from_slice(&id.to_bytes());
-        bytes[1 + OBJECT..len].copy_from_slice(rest);
+        bytes[0] = first;
+        bytes[1..rest_at].copy_from_slice(&form);
+        bytes[rest_at..len].copy_from_slice(rest);
         Self::Short { bytes, len }
     }
 }
@@ -138,16 +145,22 @@ pub(crate) fn prefix_end(prefix: &[u8]) -> Bytes {
     end.into()
 }
 
-/// The key within a space, or the field within an object, of an entry built by [`key_entry`] or [`field_entry`].
-#[must_use]
-pub(crate) fn name_of(entry_key: &Bytes) -> Bytes {
-    entry_key.slice_ref(name_part(entry_key))
+/// The space and the key, or the object and the field, of an entry as [`key_entry`] and [`field_entry`] spell it.
+///
+/// # Errors
+/// Where the entry is neither.
+pub(crate) fn id_and_name(entry_key: &[u8]) -> Result<(ObjectId, &[u8]), LayoutError> {
+    let error = |reason| LayoutError::new(entry_key, reason);
+    let [KEY_PREFIX | FIELD_PREFIX, rest @ ..] = entry_key else { return Err(error("neither a key nor a field")) };
+    KeyId::split(rest).map_err(error)
 }
 
-/// As [`name_of`].
-#[must_use]
-pub(crate) fn name_part(entry_key: &[u8]) -> &[u8] {
-    entry_key.get(1 + OBJECT..).unwrap_or_default()
+/// As [`id_and_name`], the name alone.
+///
+/// # Errors
+/// Where the entry is neither.
+pub(crate) fn name_of(entry_key: &Bytes) -> Result<Bytes, LayoutError> {
+    id_and_name(entry_key).map(|(_, name)| entry_key.slice_ref(name))
 }
 
 /// The key of a database's entry, to read by.
@@ -172,10 +185,11 @@ pub(crate) fn timeline_entry() -> Bytes {
 /// A hint that the key may expire at `expires_at_ms`.
 #[must_use]
 pub(crate) fn expiry_entry(expires_at_ms: u64, space: ObjectId, key: &[u8]) -> Bytes {
-    let mut entry = BytesMut::with_capacity(1 + 8 + OBJECT + key.len());
+    let space = KeyId::new(space);
+    let mut entry = BytesMut::with_capacity(1 + 8 + space.len() + key.len());
     entry.put_u8(EXPIRY_PREFIX);
     entry.put_u64(expires_at_ms);
-    entry.put_slice(&space.to_bytes());
+    entry.put_slice(&space);
     entry.put_slice(key);
     entry.freeze()
 }
@@ -185,10 +199,11 @@ pub(crate) fn expiry_entry(expires_at_ms: u64, space: ObjectId, key: &[u8]) -> B
 /// # Errors
 /// Where the entry is no expiry hint.
 pub(crate) fn decode_expiry_entry(entry: &Bytes) -> Result<(u64, ObjectId, Bytes), LayoutError> {
-    let malformed = || LayoutError::new(entry, "too short for an expiry hint");
-    let (when, rest) = entry.get(1..).and_then(|rest| rest.split_first_chunk::<8>()).ok_or_else(malformed)?;
-    let (space, _) = rest.split_first_chunk::<OBJECT>().ok_or_else(malformed)?;
-    Ok((u64::from_be_bytes(*when), ObjectId::from_bytes(*space), entry.slice(1 + 8 + OBJECT..)))
+    let error = |reason| LayoutError::new(entry, reason);
+    let [EXPIRY_PREFIX, rest @ ..] = &entry[..] else { return Err(error("not an expiry hint")) };
+    let (when, rest) = rest.split_first_chunk::<8>().ok_or_else(|| error("too short for an expiry hint"))?;
+    let (space, key) = KeyId::split(rest).map_err(error)?;
+    Ok((u64::from_be_bytes(*when), space, entry.slice_ref(key)))
 }
 
 /// What a garbage marker marks.
@@ -207,11 +222,7 @@ pub(crate) fn garbage_entry(garbage: Garbage) -> Bytes {
         Garbage::Object(id) => (1, id),
         Garbage::Space(id) => (2, id),
     };
-    let mut key = BytesMut::with_capacity(2 + OBJECT);
-    key.put_u8(GARBAGE_PREFIX);
-    key.put_u8(kind);
-    key.put_slice(&id.to_bytes());
-    key.freeze()
+    [&[GARBAGE_PREFIX, kind], &*KeyId::new(id)].concat().into()
 }
 
 /// The inverse of [`garbage_entry`].
@@ -221,10 +232,11 @@ pub(crate) fn garbage_entry(garbage: Garbage) -> Bytes {
 pub(crate) fn decode_garbage_entry(entry: &[u8]) -> Result<Garbage, LayoutError> {
     let error = |reason| LayoutError::new(entry, reason);
     let [GARBAGE_PREFIX, kind, id @ ..] = entry else { return Err(error("not a garbage marker")) };
-    let id = <[u8; OBJECT]>::try_from(id).map_err(|_| error("a garbage marker of another length"))?;
+    let (id, rest) = KeyId::split(id).map_err(error)?;
     match kind {
-        1 => Ok(Garbage::Object(ObjectId::from_bytes(id))),
-        2 => Ok(Garbage::Space(ObjectId::from_bytes(id))),
+        _ if !rest.is_empty() => Err(error("a garbage marker that goes on after its id")),
+        1 => Ok(Garbage::Object(id)),
+        2 => Ok(Garbage::Space(id)),
         _ => Err(error("unknown kind of garbage")),
     }
 }
@@ -329,9 +341,10 @@ fn entry_head(tag: u8, expires_at_ms: Option<u64>, body_bytes: usize) -> BytesMu
 /// The entry of a string key, [`key_entry`] and [`encode_string`], in one allocation.
 #[must_use]
 pub(crate) fn string_entry(space: ObjectId, key: &[u8], value: &[u8], expires_at_ms: Option<u64>) -> (Bytes, Bytes) {
-    let key_bytes = 1 + OBJECT + key.len();
+    let space = KeyId::new(space);
+    let key_bytes = 1 + space.len() + key.len();
     let mut out = BytesMut::with_capacity(key_bytes + head_bytes(expires_at_ms) + value.len());
-    put_prefixed(&mut out, b'K', space, key);
+    put_prefixed(&mut out, KEY_PREFIX, &space, key);
     put_head(&mut out, TAG_STRING, expires_at_ms);
     out.put_slice(value);
     let mut key = out.freeze();
@@ -342,9 +355,10 @@ pub(crate) fn string_entry(space: ObjectId, key: &[u8], value: &[u8], expires_at
 /// The entry of a hash's field, [`field_entry`] and the value, in one allocation.
 #[must_use]
 pub(crate) fn field_value_entry(object: ObjectId, field: &[u8], value: &[u8]) -> (Bytes, Bytes) {
-    let key_bytes = 1 + OBJECT + field.len();
+    let object = KeyId::new(object);
+    let key_bytes = 1 + object.len() + field.len();
     let mut out = BytesMut::with_capacity(key_bytes + value.len());
-    put_prefixed(&mut out, b'F', object, field);
+    put_prefixed(&mut out, FIELD_PREFIX, &object, field);
     out.put_slice(value);
     let mut key = out.freeze();
     let value = key.split_off(key_bytes);
@@ -478,6 +492,10 @@ mod tests {
         assert_eq!(decode_garbage_entry(&spelled[8]), Ok(Garbage::Space(space)));
         assert_eq!(decode_expiry_entry(&spelled[9]), Ok((at_ms, space, "k".into())));
         assert_eq!(decode_timeline(&spelled[11]), Ok(timeline));
+        assert_eq!(
+            (id_and_name(&spelled[2]), id_and_name(&spelled[6])),
+            (Ok((space, &b"k"[..])), Ok((object, &b"f"[..])))
+        );
         assert_eq!(&*EntryKey::key(space, b"k"), &spelled[2][..]);
         assert_eq!(&*EntryKey::field(object, b"f"), &spelled[6][..]);
         assert_eq!(string_entry(space, b"k", b"v", None), (spelled[2].clone(), spelled[3].clone()));
@@ -502,9 +520,41 @@ mod tests {
         assert!(decode_entry(b"K", &Bytes::from_static(&[3, 0])).is_err());
         assert!(decode_database(0, &[0; 27]).is_err() && decode_database(0, &[0; 29]).is_err());
         assert!(decode_timeline(&[0; 11]).is_err() && decode_timeline(&[0; 13]).is_err());
-        assert!(decode_garbage_entry(&[b'G', 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).is_err());
-        assert!(decode_garbage_entry(b"G").is_err());
-        assert!(decode_expiry_entry(&Bytes::from_static(b"X1234567890123456789")).is_err());
+        assert!(decode_garbage_entry(&[b'G', 2, 0, 0]).is_ok() && decode_garbage_entry(&[b'G', 3, 0, 0]).is_err());
+        for damaged in [&b"G"[..], b"G\x02\0", b"G\x02\0\0\0", b"G\x02\xf8\x01\0", b"X\x02\0\0"] {
+            assert!(decode_garbage_entry(damaged).is_err(), "{damaged:x?}");
+        }
+        assert!(decode_expiry_entry(&Bytes::from_static(b"X12345678\0\0")).is_ok());
+        for damaged in [&b"X1234567"[..], b"X12345678\0", b"X12345678\xf8\x01\0k", b"K12345678\0\0k"] {
+            assert!(decode_expiry_entry(&Bytes::from_static(damaged)).is_err(), "{damaged:x?}");
+        }
+        assert!(id_and_name(b"K\0\0").is_ok());
+        for damaged in [&b""[..], b"K", b"K\0", b"F\0\xf9\x01", b"F\0\xf8\x01f", b"D\0\0\0\0"] {
+            assert!(id_and_name(damaged).is_err(), "{damaged:x?}");
+        }
+    }
+
+    #[test]
+    fn the_entries_of_one_id_are_apart_from_all_others_and_in_the_order_of_ids() {
+        let numbers = [0, 1, 247, 248, 255, 256, 65_535, 65_536, u64::from(u32::MAX), u64::MAX];
+        let ids = numbers.iter().flat_map(|lsn| {
+            let indices = numbers.iter().filter_map(|index| u32::try_from(*index).ok());
+            indices.map(|index| ObjectId::new(Lsn::new(*lsn), index))
+        });
+        let ids: Vec<ObjectId> = ids.collect();
+        for entry in [key_entry, field_entry] {
+            let mut end = Bytes::new();
+            for id in &ids {
+                let prefix = entry(*id, b"");
+                assert!(end <= prefix, "{id:?} begins before the one below it ends");
+                end = prefix_end(&prefix);
+                for name in [&b""[..], b"\0", &[0xff; 300]] {
+                    let key = entry(*id, name);
+                    assert!(prefix <= key && key < end, "{id:?}");
+                    assert_eq!(name_of(&key), Ok(Bytes::copy_from_slice(name)));
+                }
+            }
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 pub(crate) mod cursors;
 pub(crate) mod digest;
 pub(crate) mod env;
+mod key_id;
 pub(crate) mod layout;
 pub(crate) mod lower;
 mod overlay;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::*;
-use crate::engine::{EngineError, EngineFault};
+use crate::engine::{ENGINE_FORMAT_VERSION, EngineError, EngineFault};
 
 #[test]
 fn after_a_crash_the_engine_is_a_prefix_that_ends_at_the_record_its_mark_names() {
@@ -113,7 +113,7 @@ fn a_damaged_manifest_is_an_error_whichever_byte_it_is() {
 fn tables_without_a_mark_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let tree = crate::engine::lsm::LsmTree::open(dir.path(), &tiny().budget()).unwrap();
-    tree.active().put("a".into(), "1".into(), 1 << 16);
+    tree.active().put(b"a", b"1", 1 << 16);
     tree.seal();
     tree.flush(&tree.lock_flush(), 0).unwrap();
     drop(tree);
@@ -128,12 +128,26 @@ fn versions_beyond_the_mark_are_refused() {
     rig.engine().close().unwrap();
     rig.engine = None;
     let tree = crate::engine::lsm::LsmTree::open(&rig.path(), &tiny().budget()).unwrap();
-    tree.active().put("a".into(), "2".into(), 2 << 16);
+    tree.active().put(b"a", b"2", 2 << 16);
     tree.seal();
     tree.flush(&tree.lock_flush(), 0).unwrap();
     drop(tree);
     let error = LsmEngine::open(&rig.path(), tiny(), origin()).unwrap_err();
     assert!(error.to_string().contains("beyond its applied mark, LSN 1"), "{error}");
+}
+
+#[test]
+fn a_directory_in_another_format_is_refused_and_not_taken_for_damage() {
+    for found in [0, ENGINE_FORMAT_VERSION - 1, ENGINE_FORMAT_VERSION + 1] {
+        let mut rig = Rig::new();
+        rig.apply(&[put("a", "1")]);
+        rig.engine().close().unwrap();
+        rig.engine = None;
+        set_format(&rig.path(), found);
+        let error = LsmEngine::open(&rig.path(), tiny(), origin()).unwrap_err();
+        assert!(matches!(error, EngineError::OtherFormat { found: got, .. } if got == found), "{error}");
+        assert!(error.to_string().contains(&format!("in format {found}, this program reads format")), "{error}");
+    }
 }
 
 #[test]

@@ -21,7 +21,9 @@ use reddb_file::{Chain, Lsn};
 use tempfile::TempDir;
 
 use super::config::MEMORY_BYTES_MIN;
-use super::{AppliedMark, Engine, EngineConfig, EngineWrite, LsmEngine};
+use super::lsm::LsmTree;
+use super::mark::{self as stored_mark, MARK_KEY};
+use super::{AppliedMark, Engine, EngineConfig, EngineWrite, LsmEngine, seqno};
 
 const EVERYTHING: (Bound<&[u8]>, Bound<&[u8]>) = (Bound::Unbounded, Bound::Unbounded);
 
@@ -55,6 +57,17 @@ fn tiny() -> EngineConfig {
 
 fn open(dir: &Path) -> LsmEngine {
     LsmEngine::open(dir, tiny(), origin()).unwrap()
+}
+
+/// Makes a closed engine's directory one that says it is in another format.
+pub(crate) fn set_format(dir: &Path, format: u8) {
+    let applied = open(dir).applied();
+    let tree = LsmTree::open(dir, &tiny().budget()).unwrap();
+    let mut value = stored_mark::encode(&applied);
+    value[0] = format;
+    tree.active().put(MARK_KEY, &value, seqno::of_writes(applied.lsn) + 1);
+    tree.seal();
+    tree.flush(&tree.lock_flush(), 0).unwrap();
 }
 
 /// Numbers that look random and are the same in every run.

@@ -13,8 +13,8 @@ fn tree(dir: &Path) -> LsmTree {
     LsmTree::open(dir, &tiny().budget()).unwrap()
 }
 
-fn put_raw(tree: &LsmTree, key: &'static str, value: impl Into<Bytes>, number: u64) {
-    tree.active().put(key.into(), value.into(), number);
+fn put_raw(tree: &LsmTree, key: &'static str, value: impl AsRef<[u8]>, number: u64) {
+    tree.active().put(key.as_bytes(), value.as_ref(), number);
 }
 
 fn flush(tree: &LsmTree, watermark: u64) {
@@ -84,8 +84,8 @@ fn the_highest_number_in_tables_goes_back_when_a_compaction_drops_a_tombstone() 
         put_raw(&tree, "z", "1", 1 + round);
         flush(&tree, 0);
     }
-    tree.active().delete("a".into(), 50);
-    tree.active().delete("z".into(), 50);
+    tree.active().delete(b"a", 50);
+    tree.active().delete(b"z", 50);
     put_raw(&tree, "m", "1", 20);
     flush(&tree, 0);
     assert_eq!(tree.highest_in_tables(), Some(50));
@@ -139,7 +139,7 @@ fn a_failed_compaction_is_an_error_that_leaves_the_state_and_no_files() {
     for round in 0..8_u64 {
         for key in 0..200_u64 {
             let key = format!("{:04}", key * 8 + if key == 0 || key == 199 { 0 } else { round });
-            tree.active().put(key.into(), dice.bytes(300).into(), round + 1);
+            tree.active().put(key.as_bytes(), &dice.bytes(300), round + 1);
         }
         flush(&tree, 0);
     }

@@ -70,7 +70,8 @@ impl MemoryState {
                 let entry = decode_entry(entry_key, value).unwrap();
                 expiring_count += u64::from(entry.expires_at_ms.is_some());
                 if let Some(expires_at_ms) = entry.expires_at_ms {
-                    let hint = layout::expiry_entry(expires_at_ms, database.space, &layout::name_of(entry_key));
+                    let hint =
+                        layout::expiry_entry(expires_at_ms, database.space, &layout::name_of(entry_key).unwrap());
                     assert!(self.entries.contains_key(&hint), "a key that expires has a hint");
                 }
                 if let Value::Hash(hash) = entry.value {
@@ -109,8 +110,7 @@ impl MemoryState {
             }
         }
         for (key, _) in self.with_prefix(&Bytes::from_static(b"F")) {
-            let id = <[u8; 12]>::try_from(&key[1..13]).unwrap();
-            let object = reddb_wire::ObjectId::from_bytes(id);
+            let (object, _) = layout::id_and_name(&key).unwrap();
             let live = referred.contains(&object);
             let dropped = garbage.contains(&Garbage::Object(object)) || in_dropped_spaces.contains(&object);
             assert!(live || dropped, "the fields of {object:?} can never be reclaimed");

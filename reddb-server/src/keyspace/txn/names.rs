@@ -60,7 +60,7 @@ impl Txn<'_> {
             Bound::Excluded(name) if name >= start => Bound::Excluded(names.entry(name)),
             _ => Bound::Included(first),
         };
-        self.merged(from, to).map(|item| item.map(|(key, value)| (name_of(&key), value)))
+        self.merged(from, to).map(|item| item.and_then(|(key, value)| Ok((name_of(&key)?, value))))
     }
 
     /// The last name below `below` (without a bound: of all) that starts with `start`.
@@ -94,7 +94,7 @@ impl Txn<'_> {
             }
             to = key;
         };
-        Ok(stored.max(changed.cloned()).map(|key| name_of(&key)))
+        Ok(stored.max(changed.cloned()).map(|key| name_of(&key)).transpose()?)
     }
 
     /// The entry of a key of [`Txn::key_names`], unless it has expired.
