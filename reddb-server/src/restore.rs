@@ -20,7 +20,7 @@ use crate::database::ENGINE_NAME;
 use crate::engine::{ENGINE_FORMAT_VERSION, Engine, EngineConfig, LsmEngine};
 use crate::keyspace::layout::{decode_timeline, timeline_entry};
 use crate::keyspace::{SnapshotState, State, digest};
-use crate::replay::{Replayer, Runs};
+use crate::replay::Replayer;
 
 /// What a restore proved about the state it made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub struct EngineSink {
 
 struct Open {
     engine: Arc<dyn Engine>,
-    replayer: Replayer<Runs>,
+    replayer: Replayer,
 }
 
 impl EngineSink {
@@ -89,7 +89,7 @@ impl RestoreSink for EngineSink {
         }
         let engine: Arc<dyn Engine> = Arc::new(engine);
         self.root = staged.root().to_owned();
-        self.open = Some(Open { replayer: Replayer::new(&*engine, Runs::new(Arc::clone(&engine))), engine });
+        self.open = Some(Open { replayer: Replayer::into_tables(Arc::clone(&engine)), engine });
         Ok(())
     }
 

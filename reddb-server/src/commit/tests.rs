@@ -98,16 +98,14 @@ impl Node {
         let engine =
             LsmEngine::open(&engine_dir.path().join("engine"), config, Chain::genesis(CLUSTER)).expect("opens");
         let engine: Arc<dyn Engine> = Arc::new(engine);
-        let mut replayer = crate::replay::Replayer::new(&*engine, crate::replay::Memtables::new(Arc::clone(&engine)));
+        let mut replayer = crate::replay::Replayer::into_memtables(Arc::clone(&engine));
         let place: Arc<dyn Vfs> = Arc::new(vfs.clone());
         let mut reader =
             reddb_file::wal::WalReader::new(place, Path::new(DIR), CLUSTER, TimelineId::FIRST, Lsn::new(1));
         while end.lsn > Lsn::ZERO
             && let Some(batch) = reader.next_batch(end.lsn).expect("readable")
         {
-            for (record, chain) in batch.records_with_chain() {
-                replayer.push(&record, chain).expect("applies");
-            }
+            replayer.push_batch(&batch).expect("applies");
         }
         replayer.finish().expect("applies");
         let gate = Arc::new(WriteGate::new());

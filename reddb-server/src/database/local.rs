@@ -7,11 +7,14 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
+use crossbeam_channel::bounded;
 use reddb_file::control::{ControlFile, ControlState, RestoredFrom, Shutdown, TtlMode};
 use reddb_file::identity::{Identity, IdentityError};
 use reddb_file::lock::{DirLock, LockError};
 use reddb_file::vfs::{Vfs, VfsError};
-use reddb_file::wal::{PoolOptions, RecoveredLog, Salt, SegmentPool, Verdict, WalReader, recover};
+use reddb_file::wal::{
+    PoolOptions, RecoveredLog, Salt, SegmentPool, Verdict, WalBatch, WalReadError, WalReader, recover,
+};
 use reddb_file::{Chain, ClusterId, Epoch, Lsn, Mark, NodeId, TimedMark, TimelineId, layout};
 
 use super::access;
@@ -20,10 +23,12 @@ use crate::config::Config;
 use crate::engine::{Engine, EngineConfig, EngineError, FaultHook, LsmEngine};
 use crate::keyspace::layout::{TimelineState, decode_timeline, timeline_entry};
 use crate::keyspace::{SnapshotState, State};
-use crate::replay::{Memtables, Replayer};
+use crate::replay::Replayer;
 
 const SPARES_TARGET: u32 = 1;
 const SPARES_MAX: u32 = 3;
+/// So many bytes of records are replayed while as many are read, unless a batch is larger.
+const GROUP_BYTES: usize = 256 * 1024;
 
 /// A data directory that this process holds.
 pub(super) struct Directory {
@@ -188,15 +193,30 @@ fn replay(
         from,
     );
     let started = std::time::Instant::now();
-    let mut replayer = Replayer::new(&**engine, Memtables::new(Arc::clone(engine) as Arc<dyn Engine>));
-    while let Some(batch) = reader.next_batch(end.lsn)? {
-        if batch.first_lsn == from && batch.chain_before != applied.chain {
-            return Err(foreign());
+    let mut replayer = Replayer::into_memtables(Arc::clone(engine) as Arc<dyn Engine>);
+    std::thread::scope(|scope| {
+        // Without a buffer: while one group is applied, the next one is read and proved.
+        let (sender, groups) = bounded(0);
+        scope.spawn(move || {
+            loop {
+                let group = read_group(&mut reader, end.lsn);
+                let is_last = !group.as_ref().is_ok_and(|group| !group.is_empty());
+                // Where nobody takes it, applying has failed.
+                if sender.send(group).is_err() || is_last {
+                    return;
+                }
+            }
+        });
+        for group in groups {
+            for batch in group? {
+                if batch.first_lsn == from && batch.chain_before != applied.chain {
+                    return Err(foreign());
+                }
+                replayer.push_batch(&batch)?;
+            }
         }
-        for (record, chain) in batch.records_with_chain() {
-            replayer.push(&record, chain)?;
-        }
-    }
+        Ok(())
+    })?;
     let reached = replayer.finish()?;
     if reached.lsn != end.lsn || reached.chain != end.chain {
         return Err(foreign());
@@ -204,6 +224,18 @@ fn replay(
     let records = end.lsn.records_since(applied.lsn);
     tracing::info!(records, lsn = %end.lsn, elapsed = ?started.elapsed(), "replayed the log");
     Ok(())
+}
+
+/// The next batches of the log, enough to be worth handing to another thread; none at its end.
+fn read_group(reader: &mut WalReader, end: Lsn) -> Result<Vec<WalBatch>, WalReadError> {
+    let mut group = Vec::new();
+    let mut bytes = 0;
+    while bytes < GROUP_BYTES {
+        let Some(batch) = reader.next_batch(end)? else { break };
+        bytes += batch.bytes.len();
+        group.push(batch);
+    }
+    Ok(group)
 }
 
 /// What the engine says about its timeline; `None` before the first record.

@@ -61,6 +61,7 @@ impl Overlay {
     }
 
     /// Everything that was changed, in key order; nothing stays.
+    #[cfg(test)]
     #[must_use]
     pub(crate) fn take(&mut self) -> Vec<OverlayEntry> {
         std::mem::take(&mut self.entries).into_iter().map(|(key, version)| (key, version.value)).collect()

@@ -3,13 +3,15 @@
 //! Invariants: records come in LSN order and without holes; each is applied whole; the chain that the engine remembers is
 //! the one that the caller proved.
 
-mod memtables;
 mod runs;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use reddb_file::archive::RecordRun;
 use reddb_file::record::{RecordError, RecordView};
 use reddb_file::timeline::TimelineRecordError;
+use reddb_file::wal::WalBatch;
 use reddb_file::{Chain, Lsn, RecordKind, TimelineRecord};
 use reddb_wire::changes;
 
@@ -18,8 +20,7 @@ use crate::keyspace::StateError;
 use crate::keyspace::layout::{TimelineState, encode_timeline, timeline_entry};
 use crate::keyspace::lower::lower;
 
-pub(crate) use memtables::Memtables;
-pub(crate) use runs::Runs;
+use runs::Runs;
 
 /// A record that cannot be applied.
 #[derive(Debug, thiserror::Error)]
@@ -61,58 +62,51 @@ pub(crate) enum ReplayError {
     Engine(#[from] EngineError),
 }
 
-/// Where the changes of records go on their way into an engine.
-pub(crate) trait Target {
-    /// The newest value of an entry, of all that was set.
-    fn get(&mut self, key: &[u8]) -> Result<Option<Bytes>, StateError>;
-
-    /// Changes an entry, or removes it.
-    fn set(&mut self, key: Bytes, value: Option<Bytes>);
-
-    /// Everything up to a record was set, the last of it from so many bytes of records. May hand it to the engine.
-    fn taken(&mut self, mark: AppliedMark, record_bytes: usize) -> Result<(), EngineError>;
-
-    /// Hands everything up to a record to the engine.
-    fn finish(self, mark: AppliedMark) -> Result<(), EngineError>;
-}
-
 /// Applies records in order, many at once.
-pub(crate) struct Replayer<T> {
-    target: T,
+pub(crate) struct Replayer {
+    runs: Runs,
     applied: AppliedMark,
 }
 
-impl<T: Target> Replayer<T> {
-    /// Goes on where `engine` is, which is the target's.
+impl Replayer {
+    /// Goes on where `engine` is; what it takes goes to the engine's tables.
     #[must_use]
-    pub(crate) fn new(engine: &dyn Engine, target: T) -> Self {
-        Self { target, applied: engine.applied() }
+    pub(crate) fn into_tables(engine: Arc<dyn Engine>) -> Self {
+        Self { applied: engine.applied(), runs: Runs::into_tables(engine) }
     }
 
-    /// Takes a record; `chain` is the chain after it.
+    /// Goes on where `engine` is; what it takes goes to the engine's memtables.
+    #[must_use]
+    pub(crate) fn into_memtables(engine: Arc<dyn Engine>) -> Self {
+        Self { applied: engine.applied(), runs: Runs::into_memtables(engine) }
+    }
+
+    /// Takes a batch of the log, whose chain is proved.
     ///
     /// # Errors
     /// Any [`ReplayError`]; the engine then ends at an earlier record, and nothing more may be pushed.
-    pub(crate) fn push(&mut self, record: &RecordView<'_>, chain: Chain) -> Result<(), ReplayError> {
-        self.take(record)?;
-        self.applied.chain = chain;
-        Ok(self.target.taken(self.applied, record.bytes.len())?)
+    pub(crate) fn push_batch(&mut self, batch: &WalBatch) -> Result<(), ReplayError> {
+        self.take_all(&batch.bytes, batch.last.chain)
     }
 
     /// Takes a run of records, whose chain is proved.
     ///
     /// # Errors
-    /// As [`Self::push`].
+    /// As [`Self::push_batch`].
     pub(crate) fn push_run(&mut self, run: &RecordRun) -> Result<(), ReplayError> {
-        let mut rest = &run.bytes()[..];
+        self.take_all(run.bytes(), run.chain_after())
+    }
+
+    fn take_all(&mut self, bytes: &[u8], chain_after: Chain) -> Result<(), ReplayError> {
+        let mut rest = bytes;
         while !rest.is_empty() {
             let record =
                 RecordView::decode(rest).map_err(|source| ReplayError::Record { after: self.applied.lsn, source })?;
             self.take(&record)?;
             rest = &rest[record.bytes.len()..];
         }
-        self.applied.chain = run.chain_after();
-        Ok(self.target.taken(self.applied, run.bytes().len())?)
+        self.applied.chain = chain_after;
+        Ok(self.runs.taken(self.applied)?)
     }
 
     /// Takes a record; the chain after it is still to be said.
@@ -126,7 +120,7 @@ impl<T: Target> Replayer<T> {
         match record.kind {
             RecordKind::Timeline => {
                 let (key, value) = timeline_write(record)?;
-                self.target.set(key, Some(value));
+                self.runs.set(key, Some(value));
             }
             RecordKind::Changes => {
                 self.lower(record.payload).map_err(|source| ReplayError::Changes { lsn: record.lsn, source })?;
@@ -141,15 +135,15 @@ impl<T: Target> Replayer<T> {
     /// # Errors
     /// Where the engine fails.
     pub(crate) fn finish(self) -> Result<AppliedMark, ReplayError> {
-        self.target.finish(self.applied)?;
+        self.runs.finish(self.applied)?;
         Ok(self.applied)
     }
 
     fn lower(&mut self, payload: &[u8]) -> Result<(), StateError> {
         for change in changes(payload)? {
-            let lowered = lower(&change?, |key| self.target.get(key))?;
+            let lowered = lower(&change?, |key| self.runs.get(key))?;
             for (key, value) in lowered.into_iter().flatten() {
-                self.target.set(key, value);
+                self.runs.set(key, value);
             }
         }
         Ok(())

@@ -1,7 +1,10 @@
-//! Records into tables: what a restore replays goes around the memtables.
+//! Records into an engine, in sorted runs.
 //!
 //! One thread takes records and keeps the newest change of each entry; when that is enough for a run, another thread sorts it and
-//! has the engine write it to tables. At most two runs are in memory: the one being filled and the one being written.
+//! hands it to the engine. At most two runs are in memory: the one being filled and the one being taken.
+//!
+//! What a restore replays goes to tables, around the memtables. What a start replays goes to memtables: it is read and written to at
+//! once, and may never have to go to tables.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +13,6 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::Target;
 use crate::engine::{AppliedMark, Engine, EngineError, EngineWrite};
 use crate::keyspace::StateError;
 
@@ -25,18 +27,29 @@ enum Message {
     Wait,
 }
 
-/// Collects runs, and has them written.
-pub(crate) struct Runs {
+/// Where an engine keeps a run.
+#[derive(Clone, Copy, Debug)]
+enum Kept {
+    InTables,
+    InMemtables,
+}
+
+/// Collects runs, and has an engine take them.
+pub(super) struct Runs {
     engine: Arc<dyn Engine>,
+    kept: Kept,
     run: HashMap<Bytes, Option<Bytes>>,
     run_bytes: u64,
-    /// A run of this size is written.
+    /// A run of this size is handed over.
     run_bytes_max: u64,
     writer: Option<Writer>,
 }
 
-/// The size of the first run, so that the thread that writes soon has something to do; each is twice as large as the one before.
+/// The size of the first run for tables, so that the thread that writes soon has something to do; each is twice as large as the one
+/// before.
 const FIRST_RUN_BYTES: u64 = 8 * 1024 * 1024;
+/// The size of a run for memtables, in bytes.
+const MEMTABLE_RUN_BYTES: u64 = 1024 * 1024;
 
 /// The thread that writes, and how to reach it.
 struct Writer {
@@ -45,19 +58,28 @@ struct Writer {
 }
 
 impl Runs {
-    /// Loads `engine`.
-    pub(crate) fn new(engine: Arc<dyn Engine>) -> Self {
-        let run_bytes_max = FIRST_RUN_BYTES.min(engine.run_bytes_max());
-        Self { engine, run: HashMap::new(), run_bytes: 0, run_bytes_max, writer: None }
+    /// Loads the tables of `engine`.
+    pub(super) fn into_tables(engine: Arc<dyn Engine>) -> Self {
+        Self::of_bytes(FIRST_RUN_BYTES, Kept::InTables, engine)
+    }
+
+    /// Loads the memtables of `engine`.
+    pub(super) fn into_memtables(engine: Arc<dyn Engine>) -> Self {
+        Self::of_bytes(MEMTABLE_RUN_BYTES, Kept::InMemtables, engine)
+    }
+
+    fn of_bytes(run_bytes: u64, kept: Kept, engine: Arc<dyn Engine>) -> Self {
+        let run_bytes_max = run_bytes.min(engine.run_bytes_max());
+        Self { engine, kept, run: HashMap::new(), run_bytes: 0, run_bytes_max, writer: None }
     }
 
     fn send(&mut self, message: Message) -> Result<(), EngineError> {
         if self.writer.is_none() {
             // Without a buffer: a message is taken when the one before it is done.
             let (sender, inbox) = bounded(0);
-            let engine = Arc::clone(&self.engine);
+            let (engine, kept) = (Arc::clone(&self.engine), self.kept);
             let thread = std::thread::Builder::new().name("reddb-runs".to_owned());
-            let thread = thread.spawn(move || write_all(&*engine, &inbox));
+            let thread = thread.spawn(move || write_all(&*engine, kept, &inbox));
             self.writer = Some(Writer { sender, thread: thread.map_err(|source| EngineError::Thread { source })? });
         }
         let sent = self.writer.as_ref().is_some_and(|writer| writer.sender.send(message).is_ok());
@@ -75,7 +97,9 @@ impl Runs {
 
     fn send_run(&mut self, mark: AppliedMark) -> Result<(), EngineError> {
         self.run_bytes = 0;
-        self.run_bytes_max = (self.run_bytes_max * 2).min(self.engine.run_bytes_max());
+        if matches!(self.kept, Kept::InTables) {
+            self.run_bytes_max = (self.run_bytes_max * 2).min(self.engine.run_bytes_max());
+        }
         let next = HashMap::with_capacity(self.run.len());
         let run = std::mem::replace(&mut self.run, next);
         self.send(Message::Run(mark, run))
@@ -93,8 +117,9 @@ impl Drop for Runs {
     }
 }
 
-impl Target for Runs {
-    fn get(&mut self, key: &[u8]) -> Result<Option<Bytes>, StateError> {
+impl Runs {
+    /// The newest value of an entry, of all that was set.
+    pub(super) fn get(&mut self, key: &[u8]) -> Result<Option<Bytes>, StateError> {
         if let Some(value) = self.run.get(key) {
             return Ok(value.clone());
         }
@@ -104,7 +129,8 @@ impl Target for Runs {
         Ok(self.engine.get_newest(key)?.1)
     }
 
-    fn set(&mut self, key: Bytes, value: Option<Bytes>) {
+    /// Changes an entry, or removes it.
+    pub(super) fn set(&mut self, key: Bytes, value: Option<Bytes>) {
         let bytes = |key: &Bytes, value: &Option<Bytes>| {
             u64::try_from(key.len() + value.as_ref().map_or(0, Bytes::len)).unwrap_or(u64::MAX)
         };
@@ -116,11 +142,13 @@ impl Target for Runs {
         }
     }
 
-    fn taken(&mut self, mark: AppliedMark, _record_bytes: usize) -> Result<(), EngineError> {
+    /// Everything up to a record was set. May hand it to the engine.
+    pub(super) fn taken(&mut self, mark: AppliedMark) -> Result<(), EngineError> {
         if self.run_bytes < self.run_bytes_max { Ok(()) } else { self.send_run(mark) }
     }
 
-    fn finish(mut self, mark: AppliedMark) -> Result<(), EngineError> {
+    /// Hands everything up to a record to the engine.
+    pub(super) fn finish(mut self, mark: AppliedMark) -> Result<(), EngineError> {
         if !self.run.is_empty() {
             self.send_run(mark)?;
         }
@@ -129,10 +157,12 @@ impl Target for Runs {
 }
 
 /// The thread that writes: until nobody sends any more, or it fails.
-fn write_all(engine: &dyn Engine, inbox: &Receiver<Message>) -> Result<(), EngineError> {
+fn write_all(engine: &dyn Engine, kept: Kept, inbox: &Receiver<Message>) -> Result<(), EngineError> {
     for message in inbox {
-        if let Message::Run(mark, run) = message {
-            engine.load_run(mark, &sorted(run))?;
+        match (message, kept) {
+            (Message::Run(mark, run), Kept::InTables) => engine.load_run(mark, &sorted(run))?,
+            (Message::Run(mark, run), Kept::InMemtables) => engine.load(mark, &sorted(run))?,
+            (Message::Wait, _) => {}
         }
     }
     Ok(())
@@ -170,13 +200,22 @@ mod tests {
     use super::*;
     use crate::engine::{EngineConfig, LsmEngine};
 
-    #[test]
-    fn what_was_set_is_read_wherever_it_is() {
-        let dir = tempfile::tempdir().unwrap();
+    fn engine(dir: &tempfile::TempDir) -> Arc<dyn Engine> {
         let config = EngineConfig { memory_bytes: 4 << 20 };
         let engine = LsmEngine::open_to_load(&dir.path().join("engine"), config, Chain::from_bytes([1; 32])).unwrap();
-        let engine: Arc<dyn Engine> = Arc::new(engine);
-        let mut runs = Runs::new(Arc::clone(&engine));
+        Arc::new(engine)
+    }
+
+    #[test]
+    fn what_was_set_is_read_wherever_it_is() {
+        for load in [Runs::into_tables, Runs::into_memtables] {
+            let dir = tempfile::tempdir().unwrap();
+            let engine = engine(&dir);
+            read_back(load(Arc::clone(&engine)), &*engine);
+        }
+    }
+
+    fn read_back(mut runs: Runs, engine: &dyn Engine) {
         let mut model = std::collections::BTreeMap::new();
         let mark =
             |number: u64| AppliedMark { lsn: Lsn::new(number), chain: Chain::from_bytes([2; 32]), time_ms: number };
@@ -192,11 +231,11 @@ mod tests {
                 model.insert(key.clone(), value.clone());
                 runs.set(key, value.clone());
             }
-            runs.taken(mark(number), 200).unwrap();
+            runs.taken(mark(number)).unwrap();
         }
         runs.finish(mark(records)).unwrap();
         assert_eq!(engine.applied(), mark(records));
-        assert!(engine.stats().flushes > 5, "several runs");
+        assert!(engine.stats().flushes > 5, "more than fits into memory");
         for (key, value) in model {
             assert_eq!(engine.get_newest(&key).unwrap().1, value, "{key:?}");
         }
@@ -204,15 +243,15 @@ mod tests {
 
     #[test]
     fn a_run_that_cannot_be_written_ends_the_replay() {
-        let dir = tempfile::tempdir().unwrap();
-        let config = EngineConfig { memory_bytes: 4 << 20 };
-        let engine = LsmEngine::open_to_load(&dir.path().join("engine"), config, Chain::from_bytes([1; 32])).unwrap();
-        let engine: Arc<dyn Engine> = Arc::new(engine);
-        engine.close().unwrap();
-        let mut runs = Runs::new(engine);
-        let mark = AppliedMark { lsn: Lsn::new(1), chain: Chain::from_bytes([2; 32]), time_ms: 0 };
-        runs.set(Bytes::from_static(b"k"), None);
-        assert!(matches!(runs.finish(mark), Err(EngineError::Closed)));
+        for load in [Runs::into_tables, Runs::into_memtables] {
+            let dir = tempfile::tempdir().unwrap();
+            let engine = engine(&dir);
+            engine.close().unwrap();
+            let mut runs = load(engine);
+            let mark = AppliedMark { lsn: Lsn::new(1), chain: Chain::from_bytes([2; 32]), time_ms: 0 };
+            runs.set(Bytes::from_static(b"k"), None);
+            assert!(matches!(runs.finish(mark), Err(EngineError::Closed)));
+        }
     }
 
     #[test]
