@@ -182,6 +182,7 @@ async fn main() -> Result<(), SourceError> {
         archived: Lsn::ZERO,
         claimed: Epoch::ZERO,
         takeover: Takeover::Refuse,
+        watched: None,
     };
     let claim = claim(&store, &claimant, &*journal, &WatchSettings::default(), &SystemClock).await?;
     println!("{store}: this process holds epoch {}", claim.epoch);

@@ -166,6 +166,12 @@ impl Epochs {
         self.entries.keys().next_back().copied().unwrap_or(Epoch::ZERO)
     }
 
+    /// The highest epoch that began or still may: whose claim was not given up.
+    #[must_use]
+    pub(crate) fn newest_standing(&self) -> Option<(Epoch, &EpochEntry)> {
+        self.iter().rev().find(|(_, entry)| entry.start.is_none() || entry.begins().is_some())
+    }
+
     /// The highest epoch that began.
     #[must_use]
     pub(crate) fn newest_begun(&self) -> Option<(Epoch, &EpochEntry)> {

@@ -38,10 +38,10 @@ use crate::store::{ReadError, Store, StoreError};
 pub use crate::epochs::EpochsError;
 pub(crate) use end::archive_end;
 pub use error::ClaimError;
-pub(crate) use holder::{Asker, live_holder};
+pub(crate) use holder::{Asker, refuse_live_holder};
 pub use holder::{HolderInfo, WatchSettings};
 use plan::{Relation, relation};
-pub use timeline::{LocalTimeline, TimelineRequest, claim_timeline};
+pub use timeline::{ClaimedTimeline, LocalTimeline, TimelineRequest, claim_timeline};
 
 /// How often a claim is tried again because another claimant took the number.
 const ATTEMPTS_MAX: u32 = 16;
@@ -79,6 +79,9 @@ pub struct Claimant {
     pub claimed: Epoch,
     /// Whether others may be pushed aside.
     pub takeover: Takeover,
+    /// The newest epoch when the claimant last saw that nobody holds the archive, so that it is not watched twice; see
+    /// [`ClaimedTimeline::watched`].
+    pub watched: Option<Epoch>,
 }
 
 /// An owned epoch. Made only by [`claim`].
@@ -136,17 +139,14 @@ pub async fn claim(
     clock: &dyn Clock,
 ) -> Result<Claim, ClaimError> {
     ensure_cluster(store, claimant, clock).await?;
-    let mut watched = None;
+    let mut watched = claimant.watched;
     for _ in 0..ATTEMPTS_MAX {
         let epochs = Epochs::load(store, claimant.cluster, MissingDigest::Refuse).await?;
         look(store, &epochs, claimant, history, clock).await?;
-        let begun = epochs.newest_begun().map(|(epoch, _)| epoch);
-        if claimant.takeover == Takeover::Refuse && watched != Some(begun) {
+        let standing = epochs.newest_standing().map(|(epoch, _)| epoch);
+        if claimant.takeover == Takeover::Refuse && standing.is_some() && watched != standing {
             let asker = Asker { node: claimant.node, claimed: claimant.claimed };
-            if let Some(info) = live_holder(store, &epochs, asker, watch, clock).await? {
-                return Err(ClaimError::LiveHolder(Box::new(info)));
-            }
-            watched = Some(begun);
+            watched = refuse_live_holder(store, &epochs, asker, watch, clock).await?;
         }
         let Some(epoch) = epochs.newest().next() else { break };
         let token = Uuid::new_v4();

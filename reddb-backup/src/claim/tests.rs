@@ -207,6 +207,98 @@ async fn a_live_holder_is_not_pushed_aside_unless_an_operator_says_so() {
     start(&store, &holder).await.unwrap();
 }
 
+/// Claims with these settings, at a time of the wall clock.
+async fn claim_at(store: &Store, journal: &Journal, watch: WatchSettings, now_ms: u64) -> Result<Claim, ClaimError> {
+    let clock = TestClock(now_ms.into());
+    claim(store, &journal.claimant(), journal, &watch, &clock).await
+}
+
+/// Waits until a claimant has looked at the document so often.
+async fn until_looked_at(faults: &crate::store::fault::Faults, key: &ArchiveKey, times: usize) {
+    let key = key.to_string();
+    while faults.requests().iter().filter(|(op, path)| *op == Op::Get && path.ends_with(&key)).count() < times {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Nobody waits for so long in a test.
+const LONG: WatchSettings =
+    WatchSettings { patience: std::time::Duration::from_secs(3600), stale_after: std::time::Duration::from_secs(60) };
+
+#[tokio::test]
+async fn whoever_has_claimed_and_not_begun_is_watched_too() {
+    let (store, faults) = faulty_store();
+    let (first, other) = (Journal::new(1), Journal::new(2));
+    let about_to_begin = Journal::new(3);
+    let old = start(&store, &first).await.unwrap();
+    let mut ended = old.first_head(0);
+    ended.holder = reddb_file::archive::HolderState::Ended;
+    store.put_overwrite(&ArchiveKey::EpochHead(old.epoch), sealed::encode(&ended).unwrap().into()).await.unwrap();
+    let (epoch, token, clock) = (Epoch::new(2), Uuid::new_v4(), TestClock::default());
+    assert!(create_claim(&store, &about_to_begin.claimant(), epoch, token, &clock).await.unwrap());
+    let claiming = claim_at(&store, &other, LONG, 0);
+    let beginning = async {
+        until_looked_at(&faults, &ArchiveKey::EpochStart(epoch), 2).await;
+        begin(&store, &about_to_begin.claimant(), &about_to_begin, epoch, token, &clock).await
+    };
+    let (refused, begun) = tokio::join!(claiming, beginning);
+    assert_eq!(begun.unwrap().epoch, epoch);
+    let refused = refused.unwrap_err();
+    assert!(matches!(&refused, ClaimError::LiveHolder(info) if info.node == about_to_begin.node), "{refused}");
+    assert_eq!(load(&store).await.newest(), epoch, "nothing was claimed over it");
+
+    // One that never begins is silent, and is passed.
+    let (store, _) = faulty_store();
+    start(&store, &first).await.unwrap();
+    assert!(create_claim(&store, &about_to_begin.claimant(), epoch, token, &clock).await.unwrap());
+    assert_eq!(claim_at(&store, &other, watch(), 0).await.unwrap().epoch, Epoch::new(3));
+}
+
+#[tokio::test]
+async fn a_holder_that_was_silent_for_long_is_watched_by_whoever_saw_the_store_come_back() {
+    let (store, faults) = faulty_store();
+    let (holder, other) = (Journal::new(1), Journal::new(2));
+    let first = start(&store, &holder).await.unwrap();
+    let hours_later_ms = 10_000_000;
+    let after_outage = WatchSettings { patience: LONG.patience, ..WatchSettings::after_outage() };
+    let claiming = claim_at(&store, &other, after_outage, hours_later_ms);
+    let key = ArchiveKey::EpochHead(first.epoch);
+    let beating = async {
+        until_looked_at(&faults, &key, 2).await;
+        let head = reddb_file::archive::EpochHead { beat: 2, ..first.first_head(hours_later_ms) };
+        store.put_overwrite(&key, sealed::encode(&head).unwrap().into()).await.unwrap();
+    };
+    let (refused, ()) = tokio::join!(claiming, beating);
+    let refused = refused.unwrap_err();
+    assert!(matches!(&refused, ClaimError::LiveHolder(info) if info.beat_time_ms == hours_later_ms), "{refused}");
+    // Who has seen nothing of an outage takes silence for what it mostly is.
+    let much_later_ms = 2 * hours_later_ms;
+    assert_eq!(claim_at(&store, &other, LONG, much_later_ms).await.unwrap().epoch, Epoch::new(2));
+}
+
+#[tokio::test]
+async fn a_holder_that_was_watched_is_not_watched_again() {
+    let (store, _) = faulty_store();
+    let (holder, other) = (Journal::new(1), Journal::new(2));
+    holder.append(5);
+    let first = start(&store, &holder).await.unwrap();
+    ship(&store, &holder, &first, first.archived, 5).await;
+    let request = TimelineRequest {
+        cluster: CLUSTER,
+        node: other.node,
+        parent: holder.point(5),
+        reason: TimelineReason::Restored,
+        clock_offset_ms: 0,
+        takeover: Takeover::Refuse,
+    };
+    let claimed = claim_timeline(&store, &request, &watch(), &TestClock::default()).await.unwrap();
+    assert_eq!(claimed.watched, Some(first.epoch));
+    let restored = holder.fork(2, 5, Some(timeline(&claimed.document)));
+    let claimant = Claimant { watched: claimed.watched, ..restored.claimant() };
+    let second = claim(&store, &claimant, &restored, &LONG, &TestClock::default()).await.unwrap();
+    assert_eq!(second.epoch, Epoch::new(2));
+}
+
 fn timeline(claimed: &TimelineDocument) -> LocalTimeline {
     LocalTimeline {
         timeline: claimed.timeline,
@@ -232,8 +324,8 @@ async fn a_restored_directory_forks_and_the_old_one_is_superseded() {
         takeover: Takeover::Refuse,
     };
     let clock = TestClock::default();
-    let unused = claim_timeline(&store, &request, &watch(), &clock).await.unwrap();
-    let claimed = claim_timeline(&store, &request, &watch(), &clock).await.unwrap();
+    let unused = claim_timeline(&store, &request, &watch(), &clock).await.unwrap().document;
+    let claimed = claim_timeline(&store, &request, &watch(), &clock).await.unwrap().document;
     assert_eq!((unused.timeline, claimed.timeline), (TimelineId::new(2), TimelineId::new(3)));
 
     let restored = old.fork(2, 6, Some(timeline(&claimed)));
@@ -267,7 +359,7 @@ async fn a_fork_beyond_the_archive_is_refused() {
         clock_offset_ms: 0,
         takeover: Takeover::Refuse,
     };
-    let claimed = claim_timeline(&store, &request, &watch(), &TestClock::default()).await.unwrap();
+    let claimed = claim_timeline(&store, &request, &watch(), &TestClock::default()).await.unwrap().document;
     let error = start(&store, &old.fork(2, 6, Some(timeline(&claimed)))).await.unwrap_err();
     assert!(matches!(error, ClaimError::Unrelated { .. }), "{error}");
     let mut unknown = timeline(&claimed);

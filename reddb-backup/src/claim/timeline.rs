@@ -6,7 +6,7 @@ use reddb_file::{ClusterId, Epoch, NodeId, TimelineId};
 use uuid::Uuid;
 
 use super::end::archive_end;
-use super::holder::{Asker, WatchSettings, live_holder};
+use super::holder::{Asker, WatchSettings, refuse_live_holder};
 use super::plan::Relation;
 use super::{ATTEMPTS_MAX, ClaimError, Claimant, Takeover, ensure_known_cluster, put_new};
 use crate::clock::Clock;
@@ -43,6 +43,15 @@ pub struct TimelineRequest {
     pub takeover: Takeover,
 }
 
+/// A timeline whose number was claimed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimedTimeline {
+    /// Its document.
+    pub document: TimelineDocument,
+    /// The newest epoch when nobody was found to hold the archive; `None` where there was none, or nobody looked.
+    pub watched: Option<Epoch>,
+}
+
 /// Claims the number of a new timeline, create-only, before its first write. The next free number is taken; one whose
 /// claimant never wrote to it stays unused.
 ///
@@ -54,15 +63,14 @@ pub async fn claim_timeline(
     request: &TimelineRequest,
     watch: &WatchSettings,
     clock: &dyn Clock,
-) -> Result<TimelineDocument, ClaimError> {
+) -> Result<ClaimedTimeline, ClaimError> {
     ensure_known_cluster(store, request.cluster).await?;
+    let mut watched = None;
     if request.takeover == Takeover::Refuse {
         let epochs = Epochs::load(store, request.cluster, MissingDigest::Refuse).await?;
         // A restored directory has claimed nothing yet.
         let asker = Asker { node: request.node, claimed: Epoch::ZERO };
-        if let Some(info) = live_holder(store, &epochs, asker, watch, clock).await? {
-            return Err(ClaimError::LiveHolder(Box::new(info)));
-        }
+        watched = refuse_live_holder(store, &epochs, asker, watch, clock).await?;
     }
     let id = Uuid::new_v4();
     for _ in 0..ATTEMPTS_MAX {
@@ -79,7 +87,7 @@ pub async fn claim_timeline(
             clock_offset_ms: request.clock_offset_ms,
         };
         match put_new(store, &ArchiveKey::Timeline(timeline), &document).await {
-            Ok(()) => return Ok(document),
+            Ok(()) => return Ok(ClaimedTimeline { document, watched }),
             Err(ClaimError::Store(StoreError::ExistsDifferent { .. })) => {}
             Err(error) => return Err(error),
         }

@@ -66,7 +66,7 @@ pub(crate) fn remote_store() -> Option<Store> {
 
 /// Settings that watch a holder for 20 ms.
 pub(crate) fn watch() -> WatchSettings {
-    WatchSettings { beat_interval: std::time::Duration::from_millis(10), ..WatchSettings::default() }
+    WatchSettings { patience: std::time::Duration::from_millis(20), ..WatchSettings::default() }
 }
 
 #[derive(Debug)]
@@ -177,6 +177,7 @@ impl Journal {
             archived: Lsn::ZERO,
             claimed: Epoch::new(u64::MAX),
             takeover: Takeover::Refuse,
+            watched: None,
         }
     }
 }

@@ -114,7 +114,7 @@ fn archive(status: &StatusDocument) -> Finding {
     }
     let detail = archive.last_error.as_deref().unwrap_or("no request has succeeded yet");
     let refused = status.refusal.as_ref().is_some_and(|refusal| refusal.code == "fenced");
-    let trouble = if refused { "takes nothing from this server" } else { "does not answer" };
+    let trouble = if refused { "takes nothing from this server" } else { "takes nothing now" };
     finding("archive", Level::Warning, format!("the archive at {} {trouble}: {detail}", archive.url))
 }
 

@@ -107,6 +107,13 @@ impl WriteGate {
         true
     }
 
+    /// Gives a condition that holds another reason: why it still does.
+    pub(crate) fn explain(&self, condition: Condition, reason: impl FnOnce() -> String) {
+        if let Some(said) = self.conditions.lock().get_mut(&condition) {
+            *said = reason();
+        }
+    }
+
     /// Clears a condition. [`Condition::Poisoned`] and [`Condition::Fenced`] last as long as the process.
     pub(crate) fn clear(&self, condition: Condition) {
         if matches!(condition, Condition::Poisoned | Condition::Fenced) {
@@ -135,6 +142,16 @@ mod tests {
         assert!(gate.admit().expect_err("closed").text().contains("archive_lag"));
         gate.clear(Condition::ArchiveLag);
         gate.admit().expect("open again");
+    }
+
+    #[test]
+    fn a_condition_that_holds_can_be_explained_anew() {
+        let gate = WriteGate::new();
+        gate.explain(Condition::TimelinePending, || "it does not hold".to_owned());
+        gate.admit().expect("open");
+        gate.set(Condition::TimelinePending, || "away".to_owned());
+        gate.explain(Condition::TimelinePending, || "being claimed".to_owned());
+        assert_eq!(gate.refusal(), Some((Condition::TimelinePending, "being claimed".to_owned())));
     }
 
     #[test]

@@ -15,7 +15,9 @@ use reddb_file::vfs::{StdVfs, Vfs};
 use reddb_file::wal::WalWriter;
 use reddb_file::{Epoch, TimelineId, TimelineRecord};
 
-use super::archive::{Archive, ArchiveParts, Begun, ClaimState, Claimed, Claiming, claim_at_start};
+use super::archive::{
+    Archive, ArchiveParts, Begun, ClaimState, Claimed, Claiming, away, claim_at_start, timeline_pending,
+};
 use super::begin::{Fork, first_record};
 use super::bridge::{Checkpoints, Log, LogPlace, Past};
 use super::error::OpenFault;
@@ -222,13 +224,7 @@ fn run(
     let first = begins.then(|| first_record(control.state()));
     let (timeline, clock_offset_ms) = state_timeline(&engine, control.state(), first.as_ref(), fork.as_ref())?;
     if let (Some(_), ClaimState::Pending { reason, .. }) = (&fork, &claimed.claim) {
-        gate.set(Condition::TimelinePending, || {
-            format!(
-                "this directory was restored and begins a new timeline, whose number is claimed in the archive {}; that cannot \
-                 be reached ({reason}). Reads go on, and writes by themselves when the archive is back",
-                claimed.url
-            )
-        });
+        gate.set(Condition::TimelinePending, || timeline_pending(&claimed.url, &away(reason)));
     }
     let seed = u64::from_le_bytes(*random_id().first_chunk().unwrap_or(&[0; 8]));
     let env = Arc::new(Env::new(clock_offset_ms, seed));

@@ -165,7 +165,7 @@ pub(super) async fn fork(store: &Store, journal: &Journal, node: u8, lsn: u64) -
         clock_offset_ms: 0,
         takeover: Takeover::Allow,
     };
-    let document = claim_timeline(store, &request, &watch(), &TestClock::default()).await.unwrap();
+    let document = claim_timeline(store, &request, &watch(), &TestClock::default()).await.unwrap().document;
     let timeline =
         LocalTimeline { timeline: document.timeline, parent: Some(parent), id: document.id, clock_offset_ms: 0 };
     journal.fork(node, lsn, Some(timeline))

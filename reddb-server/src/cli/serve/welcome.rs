@@ -29,9 +29,11 @@ fn text(settings: &ServeSettings, status: &Status, data: SocketAddr, admin: Sock
     }
     if !status.archive.online {
         let reason = status.archive.last_error.as_deref().unwrap_or("it has not answered yet");
-        let kept = Size(settings.database.wal_local_bytes_max);
-        line("", &format!("the archive cannot be reached: {reason}"));
-        line("", &format!("writes go on and the log is kept, up to {kept}; it is archived when the store is back"));
+        line("", &format!("nothing is archived yet: {reason}"));
+        if status.refusal.is_none() {
+            let kept = Size(settings.database.wal_local_bytes_max);
+            line("", &format!("writes go on and the log is kept, up to {kept}; it is archived when the store is back"));
+        }
     }
     line("memory", &Size(settings.database.memory_bytes).to_string());
     line("clients", &format!("{data}, at most {}", settings.clients_max));

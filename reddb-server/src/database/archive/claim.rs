@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use reddb_backup::claim::EpochsError;
 use reddb_backup::claim::{
-    Claim, ClaimError, Claimant, LocalTimeline, Takeover, TimelineRequest, WatchSettings, claim, claim_timeline,
+    Claim, ClaimError, Claimant, ClaimedTimeline, LocalTimeline, Takeover, TimelineRequest, WatchSettings, claim,
+    claim_timeline,
 };
 use reddb_backup::clock::SystemClock;
 use reddb_backup::source::LocalHistory;
@@ -142,9 +143,14 @@ pub(in crate::database) async fn claim_at_start(
         archived,
         claimed: claiming.own_epoch,
         takeover: if config.takeover { Takeover::Allow } else { Takeover::Refuse },
+        watched: None,
     };
-    let mut claimer = Claimer { claimant, needs_number: claiming.begun == Begun::NeedsNumber };
-    let owned = claimer.claim(&store, claiming.end, past).await;
+    let needs_number = claiming.begun == Begun::NeedsNumber;
+    let mut claimer = Claimer { claimant, needs_number, watch: WatchSettings::default() };
+    let owned = match claimer.probe(&store).await {
+        Ok(()) => claimer.claim(&store, claiming.end, past).await,
+        Err(failure) => Err(failure),
+    };
     let number = claimer.number();
     let (epoch, state) = match owned {
         Ok(claim) => (claim.epoch, ClaimState::Owned(Box::new(claim))),
@@ -170,6 +176,8 @@ pub(in crate::database) struct Claimer {
     claimant: Claimant,
     /// Whether the timeline's number is still to be claimed. Once it is, it stays claimed.
     needs_number: bool,
+    /// How another holder is watched.
+    watch: WatchSettings,
 }
 
 impl Claimer {
@@ -186,13 +194,37 @@ impl Claimer {
         durable: TimedMark,
         past: &dyn LocalHistory,
     ) -> Result<Claim, Failure> {
-        probe(store).await?;
+        let claimed = self.try_claim(store, durable, past).await;
+        self.note(claimed)
+    }
+
+    /// Whether the store answers, and can be claimed in.
+    pub(in crate::database) async fn probe(&mut self, store: &Store) -> Result<(), Failure> {
+        let probed = probe(store).await;
+        self.note(probed)
+    }
+
+    fn note<T>(&mut self, result: Result<T, Failure>) -> Result<T, Failure> {
+        if result.as_ref().is_err_and(|failure| failure.exit == Exit::Unreachable) {
+            self.watch = WatchSettings::after_outage();
+        }
+        result
+    }
+
+    async fn try_claim(
+        &mut self,
+        store: &Store,
+        durable: TimedMark,
+        past: &dyn LocalHistory,
+    ) -> Result<Claim, Failure> {
         self.claimant.durable = durable;
+        // What was seen in an earlier attempt may be long past.
+        self.claimant.watched = None;
         if self.needs_number {
             self.claim_number(store).await?;
             self.needs_number = false;
         }
-        Ok(claim(store, &self.claimant, past, &WatchSettings::default(), &SystemClock).await?)
+        Ok(claim(store, &self.claimant, past, &self.watch, &SystemClock).await?)
     }
 
     async fn claim_number(&mut self, store: &Store) -> Result<(), Failure> {
@@ -210,8 +242,9 @@ impl Claimer {
             clock_offset_ms: claimant.timeline.clock_offset_ms,
             takeover: claimant.takeover,
         };
-        match claim_timeline(store, &request, &WatchSettings::default(), &SystemClock).await {
-            Ok(document) => {
+        match claim_timeline(store, &request, &self.watch, &SystemClock).await {
+            Ok(ClaimedTimeline { document, watched }) => {
+                claimant.watched = watched;
                 claimant.timeline.timeline = document.timeline;
                 claimant.timeline.id = document.id;
                 Ok(())

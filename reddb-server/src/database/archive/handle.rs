@@ -185,7 +185,7 @@ impl Archive {
                 tokio::spawn(keeper.keep(handle, *claim))
             }
             ClaimState::Pending { claimer, reason } => {
-                *shared.waiting_for.lock() = Some(reason);
+                *shared.waiting_for.lock() = Some(away(&reason));
                 tokio::spawn(keeper.claim_then_keep(claimer))
             }
         };
@@ -305,6 +305,13 @@ impl Shared {
         })
     }
 
+    /// Says why no archiver runs yet, wherever that is asked.
+    fn say(&self, gate: &WriteGate, reason: String) {
+        gate.explain(Condition::TimelinePending, || timeline_pending(&self.url, &reason));
+        tracing::debug!(%reason, "the archive is not claimed yet; the log is kept");
+        *self.waiting_for.lock() = Some(reason);
+    }
+
     async fn first_snapshot(&self) {
         if tokio::time::timeout(FIRST_SNAPSHOT_PATIENCE, self.first_tried.notified()).await.is_err() {
             tracing::warn!(
@@ -334,6 +341,19 @@ impl Shared {
             }
         }
     }
+}
+
+/// That the archive is away, and how it showed.
+pub(in crate::database) fn away(reason: &str) -> String {
+    format!("it cannot be reached: {reason}")
+}
+
+/// Why a restored directory takes no writes yet, given why its timeline has not begun.
+pub(in crate::database) fn timeline_pending(url: &str, reason: &str) -> String {
+    format!(
+        "this directory was restored, and its new timeline gets its number from the archive {url}: {reason}. Reads go on; writes go on by \
+         themselves once the timeline has begun"
+    )
 }
 
 fn summary(manifest: &SnapshotManifest, sent_bytes: u64, duration: Duration) -> BackupSummary {
@@ -370,7 +390,8 @@ impl Keeper {
     async fn claim_then_keep(mut self, mut claimer: Box<Claimer>) {
         let Some(claim) = self.claim(&mut claimer).await else { return };
         while let Err(reason) = self.go_on_in(&claim, claimer.number()).await {
-            if self.gate.holds(Condition::Poisoned) || self.put_off(reason, CLAIM_RETRY).await {
+            let reason = format!("it is claimed, but the log cannot go on: {reason}");
+            if self.gate.holds(Condition::Poisoned) || self.put_off(reason).await {
                 return;
             }
         }
@@ -398,34 +419,37 @@ impl Keeper {
             let durable = self.log.durable();
             let past =
                 Past::new(self.log.place(), durable, self.control.lock().state(), self.checkpoints.engine.flushed());
+            let (shared, gate) = (Arc::clone(&self.shared), Arc::clone(&self.gate));
+            let claiming = async {
+                claimer.probe(&self.store).await?;
+                shared.say(&gate, "it answers, and another writer that may hold it is looked for".to_owned());
+                claimer.claim(&self.store, durable, &past).await
+            };
             let mut stopped = self.stopped.clone();
             let claimed = tokio::select! {
-                claimed = claimer.claim(&self.store, durable, &past) => claimed,
+                claimed = claiming => claimed,
                 _ = stopped.wait_for(|stopped| *stopped) => return None,
             };
             let reason = match claimed {
                 Ok(claim) => return Some(claim),
                 // A server that runs waits where a start would end with a definite no: the store may be coming back bit by bit.
-                Err(failure) if failure.retry || failure.exit == Exit::Unreachable => failure.message,
+                Err(failure) if failure.retry || failure.exit == Exit::Unreachable => away(&failure.message),
                 Err(failure) => {
                     self.gate.set(Condition::Fenced, || failure.message.clone());
                     *self.shared.waiting_for.lock() = Some(failure.message);
                     return None;
                 }
             };
-            if self.put_off(reason, CLAIM_RETRY).await {
+            if self.put_off(reason).await {
                 return None;
             }
         }
     }
 
-    /// Says why nothing is archived yet, and waits; says whether to stop.
-    async fn put_off(&mut self, reason: String, pause: Duration) -> bool {
-        let before = self.shared.waiting_for.lock().replace(reason.clone());
-        if before.as_ref() != Some(&reason) {
-            tracing::warn!(%reason, "the archive cannot be claimed yet; the log is kept");
-        }
-        self.wait(pause).await
+    /// Says why nothing is archived yet, and waits before the next attempt; says whether to stop.
+    async fn put_off(&mut self, reason: String) -> bool {
+        self.shared.say(&self.gate, reason);
+        self.wait(CLAIM_RETRY).await
     }
 
     /// The log goes on under the claim: in its epoch and, where the timeline had no number yet, on that timeline.
