@@ -12,7 +12,10 @@ use reddb_file::archive::{
 };
 use reddb_file::{ClusterId, Epoch, TimelineId};
 
+use crate::claim::Claim;
 use crate::epochs::{Epochs, EpochsError};
+use crate::ship::ShipError;
+use crate::ship::owned::check_claim;
 use crate::store::{ReadError, Store, StoreError};
 
 /// A catalogue that could not be derived or written.
@@ -24,6 +27,9 @@ pub(crate) enum CatalogueError {
     /// The epochs.
     #[error(transparent)]
     Epochs(#[from] EpochsError),
+    /// The place is not the archive that was claimed.
+    #[error(transparent)]
+    Claim(#[from] ShipError),
     /// It cannot be written.
     #[error("the catalogue cannot be made: {0}")]
     Document(#[from] DocumentError),
@@ -65,12 +71,13 @@ pub(crate) async fn derive(
     })
 }
 
-/// Derives the catalogue and writes it.
+/// Derives the catalogue and writes it, where `store` is still the archive that was claimed.
 ///
 /// # Errors
 /// Any [`CatalogueError`].
-pub(crate) async fn write(store: &Store, cluster: ClusterId, epoch: Epoch, now_ms: u64) -> Result<(), CatalogueError> {
-    let catalogue = derive(store, cluster, epoch, now_ms).await?;
+pub(crate) async fn write(store: &Store, claim: &Claim, now_ms: u64) -> Result<(), CatalogueError> {
+    let catalogue = derive(store, claim.cluster, claim.epoch, now_ms).await?;
+    check_claim(store, claim).await?;
     store.put_overwrite(&ArchiveKey::Catalogue, sealed::encode(&catalogue)?.into()).await?;
     Ok(())
 }

@@ -451,6 +451,52 @@ fn an_archive_that_vanishes_under_a_server_is_not_begun_anew() {
     let _ = scene.verify().expect_code(0);
 }
 
+/// The story: a new server begins its archive in a mount point whose disk is missing. Then the disk is mounted, and holds
+/// another cluster's archive, with an epoch 1 of its own.
+#[test]
+fn an_archive_that_is_mounted_over_the_one_of_a_running_server_is_not_touched() {
+    let scene = Scene::new();
+    let first = scene.start("first");
+    write_some(&mut first.client(), "first", 10);
+    wait_until_archived(&first);
+    assert_eq!(first.stop().code(), Some(0));
+    std::fs::rename(scene.archive_dir(), scene.path("disk")).unwrap();
+    std::fs::create_dir(scene.archive_dir()).unwrap();
+    let second = scene.start("second");
+    write_some(&mut second.client(), "second", 10);
+    let _ = reddb(&["backup", "--admin", &second.admin_url()]).expect_code(0);
+    let archived = wait_until_archived(&second);
+
+    std::fs::rename(scene.archive_dir(), scene.path("under")).unwrap();
+    std::fs::rename(scene.path("disk"), scene.archive_dir()).unwrap();
+    let before = contents(&scene.archive_dir());
+    write_some(&mut second.client(), "elsewhere", 10);
+    wait::until("the server says whose archive is there", || {
+        let archive = second.get("/admin/status").unwrap().json()["archive"].clone();
+        let said = archive["last_error"].as_str().unwrap_or_default().to_owned();
+        (archive["online"] == false && said.contains("does not hold the claim of epoch 1 that this server made"))
+            .then_some(())
+    });
+    let check = reddb(&["check", "--admin", &second.admin_url()]);
+    assert!([1, 2].contains(&check.code), "{}{}", check.stdout, check.stderr);
+    assert!(check.stdout.contains("does not hold the claim"), "{}", check.stdout);
+    assert!(reddb(&["backup", "--admin", &second.admin_url()]).code != 0, "a backup went to another's archive");
+    assert_eq!(second.archived_lsn(), archived);
+    assert!(contents(&scene.archive_dir()) == before, "another's archive was changed");
+    let _ = scene.verify().expect_code(0);
+    second.kill9();
+    let first = scene.start("first");
+    write_some(&mut first.client(), "again", 10);
+    wait_until_archived(&first);
+    assert_eq!(first.stop().code(), Some(0));
+    let _ = scene.verify().expect_code(0);
+
+    std::fs::rename(scene.archive_dir(), scene.path("disk")).unwrap();
+    std::fs::rename(scene.path("under"), scene.archive_dir()).unwrap();
+    wait_until_archived(&scene.start("second"));
+    let _ = scene.verify().expect_code(0);
+}
+
 #[test]
 fn another_clusters_archive_is_refused() {
     let scene = Scene::new();

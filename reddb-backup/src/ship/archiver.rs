@@ -7,10 +7,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use futures_util::future::try_join;
 use reddb_file::Epoch;
 use reddb_file::Lsn;
-use reddb_file::archive::ArchiveKey;
 use reddb_file::limits::ARCHIVE_SEGMENT_RECORD_BYTES_MAX;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -18,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::handle::{ArchiverHandle, HandleError, Message, Shutdown, ShutdownReport, WAITING_MAX, abandoned, refuse};
 use super::head::{HeadChange, HeadKeeper};
+use super::owned::{check_claim, check_owned};
 use super::plan::{Step, next_step};
 use super::publish::{Snapshotting, Waiting, uploaded};
 use super::shipment::Shipping;
@@ -25,7 +24,7 @@ use super::status::{ArchiverState, Shared, SharedStatus, Shipped};
 use super::{ArchiverSettings, ShipError};
 use crate::claim::Claim;
 use crate::clock::Clock;
-use crate::snapshot::{DigestCache, Uploader};
+use crate::snapshot::{DigestCache, SnapshotError, Uploader};
 use crate::source::{CheckpointSource, Fence, LogSource};
 use crate::store::Store;
 
@@ -107,6 +106,7 @@ impl Archiver {
             head: HeadKeeper::new(store.clone(), claim.first_head(now_ms)),
             uploader: Uploader {
                 store: store.clone(),
+                claim: claim.clone(),
                 source: checkpoints,
                 staging: settings.staging.clone(),
                 uploads_at_once: settings.uploads_at_once.max(1),
@@ -232,6 +232,7 @@ impl Archiver {
             let last = mark.lsn >= fence.mark.lsn;
             // Begun before the present one is written, so that neither waits for the other.
             next = (!last).then(|| self.shipping.prepare(&self.log, mark, fence.mark));
+            check_claim(&self.store, &self.claim).await?;
             self.shipping.write(&self.store, &prepared).await?;
             self.check_owned().await?;
             // Before the fence, only the order of times says something: a later record may share the last one's millisecond.
@@ -261,23 +262,9 @@ impl Archiver {
         Ok(())
     }
 
-    /// Whether this is still the archive that was claimed, and nobody has claimed it since. An archive that was emptied, or
-    /// another one in its place, does not hold the claim: what is written there is not archived.
+    /// See [`check_owned`].
     pub(super) async fn check_owned(&self) -> Result<(), ShipError> {
-        let epoch = self.claim.epoch;
-        let own = ArchiveKey::EpochClaim(epoch);
-        let next = epoch.next().map(ArchiveKey::EpochClaim);
-        let higher = async {
-            match &next {
-                Some(key) => self.store.exists(key).await,
-                None => Ok(false),
-            }
-        };
-        match (try_join(self.store.exists(&own), higher).await?, epoch.next()) {
-            ((_, true), Some(by)) => Err(ShipError::Fenced { by }),
-            ((false, _), _) => Err(ShipError::ClaimGone { store: self.store.to_string(), epoch }),
-            _ => Ok(()),
-        }
+        check_owned(&self.store, &self.claim).await
     }
 
     pub(super) async fn write_head(&mut self, change: HeadChange) -> Result<(), ShipError> {
@@ -311,6 +298,9 @@ impl Archiver {
                 true
             }
             Err(error) => {
+                if let ShipError::ClaimGone { .. } = error {
+                    self.give_up_snapshot(|| SnapshotError::Elsewhere(error.to_string()).into());
+                }
                 if failures == 0 {
                     tracing::warn!(%error, "archiving fails; the log is kept and it is tried again");
                 }

@@ -1,7 +1,7 @@
 //! Shipping: the log into the archive, continuously, by one task that owns the epoch's head.
 //!
 //! ```text
-//! log ──read──▶ run ──zstd──▶ segment ─▶ sidecar ─▶ "our claim, no higher one" ─▶ head ─▶ log.archived(mark)
+//! log ──read──▶ run ──zstd──▶ "our claim" ─▶ segment ─▶ sidecar ─▶ "our claim, no higher one" ─▶ head ─▶ log.archived(mark)
 //! ```
 //!
 //! Each arrow waits for the one before, so at any crash the archive holds a prefix of the log and its head is a lower bound
@@ -13,6 +13,7 @@
 mod archiver;
 mod handle;
 mod head;
+pub(crate) mod owned;
 mod plan;
 mod publish;
 mod shipment;
@@ -88,13 +89,17 @@ pub enum ShipError {
     Read(#[from] ReadError),
     /// What is there is not the archive that was claimed.
     #[error(
-        "{store} does not hold the claim of epoch {epoch}: it was emptied, or another place answers; bring the archive back"
+        "{store} does not hold the claim of epoch {epoch} that this server made ({instead}): it was emptied, or another place \
+         answers; nothing is written there and the log is kept: bring this server's archive back (mount its disk, put its \
+         bucket back)"
     )]
     ClaimGone {
         /// The store.
         store: String,
         /// The claimed epoch.
         epoch: Epoch,
+        /// What is in the claim's place.
+        instead: String,
     },
     /// The log does not answer.
     #[error("the log cannot {attempted}: {source}")]

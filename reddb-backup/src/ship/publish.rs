@@ -175,7 +175,7 @@ impl Archiver {
                 // However it ended, this one derives everything anew.
                 drop(before.await);
             }
-            if let Err(error) = catalogue::write(&store, claim.cluster, claim.epoch, now_ms).await {
+            if let Err(error) = catalogue::write(&store, &claim, now_ms).await {
                 tracing::warn!(%error, "the archive's catalogue could not be written; the archive itself is not affected");
             }
         }));
@@ -186,6 +186,12 @@ impl Archiver {
         for waiting in self.waiting.drain(..) {
             waiting.fail(error());
         }
+        self.give_up_snapshot(error);
+    }
+
+    /// Gives up a snapshot that is not published. Where another place has answered, its objects may be there: the next one
+    /// sends what the archive lacks.
+    pub(super) fn give_up_snapshot(&mut self, error: impl Fn() -> HandleError) {
         self.abort_upload_with(&error);
         if let Some(Snapshotting::Publishing { reply, .. }) = self.snapshot.take() {
             self.end_snapshot(reply, Err(error()));

@@ -25,10 +25,10 @@ use crate::store::fault::Op;
 use crate::store::{OpenMode, Store, StoreSettings};
 use crate::tests::{CLUSTER, Journal, TestClock, faulty_store, until, watch};
 
-struct Running {
-    handle: ArchiverHandle,
+pub(crate) struct Running {
+    pub(crate) handle: ArchiverHandle,
     task: JoinHandle<()>,
-    claim: Claim,
+    pub(crate) claim: Claim,
     staging: tempfile::TempDir,
 }
 
@@ -46,12 +46,12 @@ fn fast(staging: &Path) -> ArchiverSettings {
     }
 }
 
-async fn claim_for(store: &Store, journal: &Journal) -> Claim {
+pub(crate) async fn claim_for(store: &Store, journal: &Journal) -> Claim {
     let claimant = Claimant { takeover: Takeover::Allow, ..journal.claimant() };
     claim(store, &claimant, journal, &watch(), &TestClock::default()).await.unwrap()
 }
 
-async fn run_with(store: &Store, journal: &Journal, change: impl FnOnce(&mut ArchiverSettings)) -> Running {
+pub(crate) async fn run_with(store: &Store, journal: &Journal, change: impl FnOnce(&mut ArchiverSettings)) -> Running {
     let claim = claim_for(store, journal).await;
     let staging = tempfile::tempdir().unwrap();
     let mut settings = fast(staging.path());
@@ -67,27 +67,27 @@ async fn run_with(store: &Store, journal: &Journal, change: impl FnOnce(&mut Arc
     Running { handle, task, claim, staging }
 }
 
-async fn run(store: &Store, journal: &Journal) -> Running {
+pub(crate) async fn run(store: &Store, journal: &Journal) -> Running {
     run_with(store, journal, |_| ()).await
 }
 
 impl Running {
-    async fn end(self) -> ShutdownReport {
+    pub(crate) async fn end(self) -> ShutdownReport {
         let report = self.handle.shutdown(Duration::from_secs(5)).await.unwrap();
         self.task.await.unwrap();
         report
     }
 }
 
-fn silent() -> ProgressFn {
+pub(crate) fn silent() -> ProgressFn {
     Arc::new(|_| ())
 }
 
-fn name(text: &str) -> PointName {
+pub(crate) fn name(text: &str) -> PointName {
     text.parse().unwrap()
 }
 
-fn text(text: &str) -> Text {
+pub(crate) fn text(text: &str) -> Text {
     text.parse().unwrap()
 }
 
@@ -97,7 +97,7 @@ async fn head(store: &Store, epoch: Epoch) -> EpochHead {
 
 /// Reads the whole archive as a stranger would and compares it with the log: every valid segment with a sidecar is what the
 /// sidecar says, their records are the log's, and what every head speaks of is there. Returns how far they reach.
-async fn reach(store: &Store, journal: &Journal) -> Lsn {
+pub(crate) async fn reach(store: &Store, journal: &Journal) -> Lsn {
     let epochs = Epochs::load(store, CLUSTER, MissingDigest::Refuse).await.unwrap();
     let mut end = Lsn::ZERO;
     for object in store.list(WAL_PREFIX).await.unwrap() {
@@ -169,7 +169,7 @@ async fn everything_durable_is_shipped_in_bounded_segments() {
 }
 
 #[tokio::test]
-async fn a_shipment_writes_segment_then_sidecar_then_asks_for_claims_then_writes_the_head() {
+async fn a_shipment_asks_for_its_claim_then_writes_segment_and_sidecar_then_asks_for_claims_then_writes_the_head() {
     let (store, faults) = faulty_store();
     let journal = Journal::new(1);
     let running = run_with(&store, &journal, |settings| settings.beat_interval = Duration::from_secs(99)).await;
@@ -179,9 +179,10 @@ async fn a_shipment_writes_segment_then_sidecar_then_asks_for_claims_then_writes
     running.handle.ship_now().await.unwrap();
     let segment = "wal/0000000001/00000000000000000001-00000000000000000003.00000000000000000001.wal.zst";
     let expected = [
+        (Op::Get, "epochs/00000000000000000001.json".to_owned()),
         (Op::Put, segment.to_owned()),
         (Op::Put, format!("{segment}.json")),
-        (Op::Head, "epochs/00000000000000000001.json".to_owned()),
+        (Op::Get, "epochs/00000000000000000001.json".to_owned()),
         (Op::Head, "epochs/00000000000000000002.json".to_owned()),
         (Op::Put, "epochs/00000000000000000001.head.json".to_owned()),
     ];

@@ -1,6 +1,6 @@
 //! Snapshots: a checkpoint's files by content, then the manifest that names them.
 //!
-//! Order: checkpoint (which fixes LSN and chain) → files as `objects/<2>/<sha256>` → the archive reaches the LSN → manifest
+//! Order: checkpoint (which fixes LSN and chain) → our claim is there → files as `objects/<2>/<sha256>` → the archive reaches the LSN → manifest
 //! → head. A file whose object is in the archive with the right size is not sent again, so an unchanged file is sent once
 //! in the archive's life. Whatever fails or is given up before the manifest leaves objects that the next snapshot finds.
 //!
@@ -80,6 +80,9 @@ pub enum SnapshotError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The place that answers is not the archive that was claimed, or was not for a while, or cannot be told apart from it.
+    #[error("the snapshot is given up: {0}")]
+    Elsewhere(String),
     /// The manifest cannot be written.
     #[error("the snapshot's manifest cannot be made: {0}")]
     Document(#[from] DocumentError),

@@ -13,13 +13,17 @@ use super::digests::DigestCache;
 use super::staging::StagingDir;
 use super::{ProgressFn, SnapshotError, SnapshotProgress, Uploaded};
 use crate::background::in_background;
+use crate::claim::Claim;
+use crate::ship::ShipError;
+use crate::ship::owned::check_claim;
 use crate::source::{CheckpointFile, CheckpointSource};
-use crate::store::{Store, StoreError};
+use crate::store::{ReadError, Store, StoreError};
 
 /// What an upload needs.
 #[derive(Clone)]
 pub(crate) struct Uploader {
     pub(crate) store: Store,
+    pub(crate) claim: Claim,
     pub(crate) source: Arc<dyn CheckpointSource>,
     pub(crate) staging: PathBuf,
     pub(crate) uploads_at_once: usize,
@@ -62,6 +66,11 @@ impl Uploader {
             .buffer_unordered(self.uploads_at_once);
         let mut files: Vec<FileEntry> = hashed.try_collect().await?;
         files.sort_unstable_by(|left, right| left.path.cmp(&right.path));
+        // An object that went elsewhere would be missing where the manifest is published.
+        check_claim(&self.store, &self.claim).await.map_err(|error| match error {
+            ShipError::Read(ReadError::Store(error)) => error.into(),
+            error => SnapshotError::Elsewhere(error.to_string()),
+        })?;
         let meter = Meter { progress: Mutex::default(), tell };
         meter.start(files.iter().map(|file| file.size_bytes).sum());
         futures_util::stream::iter(&files)

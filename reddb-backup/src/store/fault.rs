@@ -52,6 +52,7 @@ struct State {
     ignores_list_offsets: bool,
     hides_from_lists: Option<String>,
     refuses_writes_of: Option<String>,
+    other_place: Option<Arc<dyn ObjectStore>>,
     requests: Vec<(Op, String)>,
 }
 
@@ -116,6 +117,11 @@ impl Faults {
         self.0.lock().offline = false;
     }
 
+    /// Another store answers from now on, as where a disk is mounted over the archive's directory. [`Faults::heal`] ends it.
+    pub fn answer_from(&self, other: Arc<dyn ObjectStore>) {
+        self.0.lock().other_place = Some(other);
+    }
+
     /// Forgets every fault that was planned and has not happened. What [`Faults::requests`] tells stays.
     pub fn heal(&self) {
         let mut state = self.0.lock();
@@ -177,6 +183,11 @@ impl FaultStore {
         let faults = Faults::default();
         (Self { inner, faults: faults.clone() }, faults)
     }
+
+    /// What answers at present.
+    fn answering(&self) -> Arc<dyn ObjectStore> {
+        self.faults.0.lock().other_place.clone().unwrap_or_else(|| Arc::clone(&self.inner))
+    }
 }
 
 impl fmt::Display for FaultStore {
@@ -196,7 +207,7 @@ impl ObjectStore for FaultStore {
         if self.faults.0.lock().ignores_create_only {
             options.mode = PutMode::Overwrite;
         }
-        let result = self.inner.put_opts(location, payload, options).await?;
+        let result = self.answering().put_opts(location, payload, options).await?;
         if self.faults.take(|state| &mut state.lose_answers) { Err(failure("the answer was lost")) } else { Ok(result) }
     }
 
@@ -206,13 +217,13 @@ impl ObjectStore for FaultStore {
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
         self.faults.begin(Op::Put, location.as_ref())?;
-        self.inner.put_multipart_opts(location, options).await
+        self.answering().put_multipart_opts(location, options).await
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         self.faults.begin(if options.head { Op::Head } else { Op::Get }, location.as_ref())?;
         let head = options.head;
-        let mut result = self.inner.get_opts(location, options).await?;
+        let mut result = self.answering().get_opts(location, options).await?;
         if !head && self.faults.take(|state| &mut state.corrupt_gets) {
             let (meta, range) = (result.meta.clone(), result.range.clone());
             let (attributes, extensions) = (result.attributes.clone(), result.extensions.clone());
@@ -228,7 +239,7 @@ impl ObjectStore for FaultStore {
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        let (faults, inner) = (self.faults.clone(), Arc::clone(&self.inner));
+        let (faults, inner) = (self.faults.clone(), self.answering());
         locations
             .then(move |location| {
                 let (faults, inner) = (faults.clone(), Arc::clone(&inner));
@@ -252,7 +263,7 @@ impl ObjectStore for FaultStore {
             let hide = hidden.as_ref().is_some_and(|part| meta.location.as_ref().contains(part));
             std::future::ready(!hide)
         };
-        self.inner.list(prefix).try_filter(shown).boxed()
+        self.answering().list(prefix).try_filter(shown).boxed()
     }
 
     fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
@@ -262,11 +273,11 @@ impl ObjectStore for FaultStore {
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         self.faults.begin(Op::List, &format!("{}/", prefix.map(Path::as_ref).unwrap_or_default()))?;
-        self.inner.list_with_delimiter(prefix).await
+        self.answering().list_with_delimiter(prefix).await
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.faults.begin(Op::Put, to.as_ref())?;
-        self.inner.copy_opts(from, to, options).await
+        self.answering().copy_opts(from, to, options).await
     }
 }
