@@ -54,7 +54,8 @@ pub struct ArchiverSettings {
     /// Where checkpoints are made: a directory on the file system of the data. What is in it may be deleted at any time when
     /// no archiver runs.
     pub staging: PathBuf,
-    /// How many files of a snapshot are sent at the same time; each holds a part of 8 MiB in memory. Default 4.
+    /// How many files of a snapshot are sent at the same time, to a local disk two at most; each holds a part of 8 MiB in memory.
+    /// Default 4.
     pub uploads_at_once: usize,
 }
 

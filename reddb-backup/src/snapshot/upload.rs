@@ -19,6 +19,9 @@ use crate::ship::owned::check_claim;
 use crate::source::{CheckpointFile, CheckpointSource};
 use crate::store::{ReadError, Store, StoreError};
 
+/// How many files go to a local disk at once: more would be in the way of whoever syncs other files of that disk.
+const LOCAL_UPLOADS_AT_ONCE_MAX: usize = 2;
+
 /// What an upload needs.
 #[derive(Clone)]
 pub(crate) struct Uploader {
@@ -61,9 +64,13 @@ impl Uploader {
             let made = tokio::task::spawn_blocking(move || source.checkpoint(staging.path()));
             made.await?.map_err(SnapshotError::Checkpoint)?
         };
+        let at_once = match self.store.local_directory() {
+            Some(_) => self.uploads_at_once.min(LOCAL_UPLOADS_AT_ONCE_MAX),
+            None => self.uploads_at_once,
+        };
         let hashed = futures_util::stream::iter(checkpoint.files.clone())
             .map(|file| self.hash(&staging, file))
-            .buffer_unordered(self.uploads_at_once);
+            .buffer_unordered(at_once);
         let mut files: Vec<FileEntry> = hashed.try_collect().await?;
         files.sort_unstable_by(|left, right| left.path.cmp(&right.path));
         // An object that went elsewhere would be missing where the manifest is published.
@@ -75,7 +82,7 @@ impl Uploader {
         meter.start(files.iter().map(|file| file.size_bytes).sum());
         futures_util::stream::iter(&files)
             .map(Ok)
-            .try_for_each_concurrent(self.uploads_at_once, |file| self.send(&staging, file, &meter))
+            .try_for_each_concurrent(at_once, |file| self.send(&staging, file, &meter))
             .await?;
         self.digests.end_of_snapshot();
         Ok(Uploaded { checkpoint, files })

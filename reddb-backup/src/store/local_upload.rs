@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::open::make_directory;
 
 /// What is written between two syncs: so much another file's sync may have to wait for.
-const SYNC_BYTES: usize = 1024 * 1024;
+const SYNC_BYTES: usize = 256 * 1024;
 
 /// Why an object was not written.
 #[derive(Debug)]
