@@ -21,6 +21,9 @@
 //! `examples/embedded.rs` is the same to run. [`EngineSink`] is what `reddb_backup::restore` fills to make a directory that
 //! [`Database::open`] takes. Everything else is private.
 
+// They panic where they cannot write, as on a full disk: `cli::output` is for that.
+#![cfg_attr(not(test), warn(clippy::print_stderr, clippy::print_stdout))]
+
 mod admin;
 mod cli;
 mod clock;

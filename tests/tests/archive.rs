@@ -1,5 +1,6 @@
 //! The archive under bad luck: gone and back, somebody else's, ahead of the log, damaged anywhere.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -134,10 +135,20 @@ fn a_server_starts_without_its_archive_and_keeps_the_log() {
     assert!(!scene.archive_dir().exists(), "a second archive was begun where the first one was");
     let status = node.get("/admin/status").unwrap().json();
     assert_eq!(status["archive"]["online"], false, "{status}");
+    assert_eq!(snapshot_status(&mut client), "ok", "none was asked for");
+    let _ = client.call(&["BGSAVE"]).unwrap();
+    wait::until("the failed snapshot shows", || (snapshot_status(&mut client) == "err").then_some(()));
     std::fs::rename(scene.path("archive-away"), scene.archive_dir()).unwrap();
     wait_until_archived(&node);
     assert_eq!(node.stop().code(), Some(0));
     let _ = scene.verify().expect_code(0);
+}
+
+/// `rdb_last_bgsave_status` of INFO.
+fn snapshot_status(client: &mut Client) -> String {
+    let said = client.expect(&["INFO", "persistence"]).text();
+    let line = said.lines().find_map(|line| line.strip_prefix("rdb_last_bgsave_status:"));
+    line.unwrap_or_else(|| panic!("no status in {said}")).to_owned()
 }
 
 /// A store that is away until its door is opened.
@@ -558,8 +569,12 @@ fn a_copy_of_a_live_directory_does_not_take_over_and_the_original_starts_without
         assert_eq!(copy.try_wait().unwrap(), None, "{}", std::fs::read_to_string(&log).unwrap());
         std::fs::read_to_string(&log).unwrap().contains(WATCHES).then_some(())
     });
-    copy.kill().unwrap();
-    copy.wait().unwrap();
+    // Nothing was served, so a stop is a stop in order.
+    let _ = run(Command::new("kill").args(["-TERM", &copy.id().to_string()])).expect_code(0);
+    let ended = wait::until("the copy ends", || copy.try_wait().unwrap());
+    let said = std::fs::read_to_string(&log).unwrap();
+    assert_eq!(ended.code(), Some(0), "{said}");
+    assert!(said.contains("nothing was served"), "{said}");
     write_some(&mut node.client(), "second", 10);
     wait_until_archived(&node);
 
@@ -718,6 +733,50 @@ fn in_place_of_a_damaged_first_snapshot_the_log_is_replayed_only_where_an_operat
     assert_eq!(digest(&mut node.client()).sha256, wanted.sha256);
 }
 
+/// The id and the objects of each snapshot, the oldest first.
+fn snapshots(scene: &Scene) -> Vec<(String, BTreeSet<String>)> {
+    let manifests = files_below(&scene.archive_dir().join("snapshots"));
+    let read = |path: &PathBuf| -> serde_json::Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
+    let mut manifests: Vec<_> = manifests.iter().map(|path| read(path)["body"].clone()).collect();
+    manifests.sort_by_key(|manifest| manifest["lsn"].as_u64().unwrap());
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    let objects = |manifest: &serde_json::Value| {
+        manifest["files"].as_array().unwrap().iter().map(|file| text(&file["sha256"])).collect()
+    };
+    manifests.iter().map(|manifest| (text(&manifest["id"]), objects(manifest))).collect()
+}
+
+#[test]
+fn in_place_of_a_damaged_snapshot_the_newest_one_is_named_that_does_without_what_is_damaged() {
+    let scene = Scene::new();
+    let node = scene.start("node");
+    let mut client = node.client();
+    for index in 0..3 {
+        write_some(&mut client, &format!("round:{index}"), 100);
+        let _ = reddb(&["backup", "--admin", &node.admin_url()]).expect_code(0);
+    }
+    let wanted = digest(&mut client);
+    assert_eq!(node.stop().code(), Some(0));
+    let snapshots = snapshots(&scene);
+    let (newest, before) = snapshots.split_last().unwrap();
+    let mut named = BTreeSet::new();
+    for object in &newest.1 {
+        let path = scene.archive_dir().join("objects").join(&object[..2]).join(object);
+        let good = std::fs::read(&path).unwrap();
+        std::fs::write(&path, "damaged").unwrap();
+        let refused = scene.restore(&format!("damaged-{object}"), &[]).expect_code(5);
+        let other = before.iter().rev().find(|(_, objects)| !objects.contains(object));
+        let other = other.map_or("none", |(id, _)| id);
+        assert!(refused.stderr.contains(&format!("--snapshot {other} ")), "{object}: {}", refused.stderr);
+        let into = format!("without-{object}");
+        let report = scene.restore(&into, &["--snapshot", other, "--json"]).expect_code(0).json();
+        assert_eq!(report["digest"].as_str(), Some(wanted.sha256.as_str()));
+        std::fs::write(&path, good).unwrap();
+        named.insert(other.to_owned());
+    }
+    assert!(named.len() > 1, "some objects are the newest one's alone, some are shared: {snapshots:?}");
+}
+
 #[test]
 fn a_damaged_segment_names_its_records_and_is_not_restored() {
     let scene = finished_archive();
@@ -732,7 +791,8 @@ fn a_damaged_segment_names_its_records_and_is_not_restored() {
     let outcome = scene.verify().expect_code(5);
     let said = outcome.stdout + &outcome.stderr;
     assert!(said.contains(&first.to_string()), "the range that begins with {first} is not named: {said}");
-    let _ = scene.restore("into", &[]).expect_code(5);
+    let refused = scene.restore("into", &[]).expect_code(5);
+    assert!(!refused.stderr.contains("--snapshot"), "every base needs these records: {}", refused.stderr);
     assert!(!scene.path("into").join("identity").exists(), "a restore of damaged bytes left a directory to serve");
     // Before the damage everything is still there.
     let _ = scene.restore("earlier", &["--to-lsn", &(first - 1).to_string()]).expect_code(0);

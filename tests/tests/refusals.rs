@@ -1,12 +1,13 @@
 //! What a server refuses to start with: each with its exit code, its reason, and what to do.
 
-use std::fs::Permissions;
+use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
-use reddb_tests::cli::obeying_permissions;
+use reddb_tests::cli::{binary, obeying_permissions, run};
 use reddb_tests::digest::digest;
-use reddb_tests::{Node, Options};
+use reddb_tests::{Client, Node, Options, wait};
 
 /// Starts a server that must refuse; returns what it said last.
 fn refused(dir: &Path, options: &Options, code: i32) -> String {
@@ -135,4 +136,60 @@ fn files_that_the_user_may_not_use_are_named_with_what_to_do() {
     }
     let node = Node::start(&dir, &Options::new().obeys_permissions());
     assert_eq!(digest(&mut node.client()).sha256, state);
+}
+
+/// `/dev/full` fails every write as a full disk does.
+#[test]
+fn a_command_that_cannot_say_why_it_failed_has_its_exit_code_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = format!("file://{}/missing", folder.path().display());
+    for (arguments, code) in [
+        (&["verify", "--archive", &missing][..], 4),
+        (&["check", "--admin", "http://127.0.0.1:1"], 2),
+        (&["serve", "--listen", "0.0.0.0:0"], 3),
+        (&["serve", "--no-such-flag"], 3),
+    ] {
+        let status = Command::new(binary()).args(arguments).stdout(Stdio::null()).stderr(full()).status().unwrap();
+        assert_eq!(status.code(), Some(code), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("node");
+    assert_eq!(Node::start(&dir, &Options::new()).stop().code(), Some(0));
+    let control = dir.join("control").display().to_string();
+    for arguments in [&["--help"][..], &["--version"], &["inspect", &control], &["inspect", &control, "--json"]] {
+        let _ = run(Command::new(binary()).args(arguments)).expect_code(0);
+        let status = Command::new(binary()).args(arguments).stdout(full()).stderr(Stdio::null()).status().unwrap();
+        assert_eq!(status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_server_whose_log_cannot_be_written_serves_and_stops_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("node");
+    let mut server = Command::new(binary())
+        .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--memory", "64mb", "--dir"])
+        .arg(&dir)
+        .stdout(full())
+        .stderr(full())
+        .spawn()
+        .unwrap();
+    let mut client = wait::until("the server serves", || {
+        assert_eq!(server.try_wait().unwrap(), None, "it ended");
+        let addresses: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(dir.join("addresses.json")).ok()?).ok()?;
+        Client::connect(addresses["data"].as_str()?.parse().ok()?).ok()
+    });
+    client.expect(&["SET", "key", "value"]);
+    let _ = run(Command::new("kill").args(["-TERM", &server.id().to_string()])).expect_code(0);
+    let ended = wait::until("the server ends", || server.try_wait().unwrap());
+    assert_eq!(ended.code(), Some(0));
+}
+
+fn full() -> File {
+    File::options().write(true).open("/dev/full").unwrap()
 }

@@ -57,6 +57,14 @@ impl History {
         genesis.into_iter().chain(self.usable_snapshots(timeline).into_iter().map(Base::Snapshot)).collect()
     }
 
+    /// What may take the place of a base at `lsn`, with more of the log, in LSN order.
+    #[must_use]
+    pub fn bases_before(&self, timeline: TimelineId, lsn: Lsn) -> Vec<Base<&Snapshot>> {
+        let mut bases = self.bases(timeline);
+        bases.retain(|base| base.lsn() < lsn && self.reach_of(timeline, base.lsn()) >= lsn);
+        bases
+    }
+
     /// Whether the log of `timeline`'s history begins at LSN 1, with the cluster's chain before it.
     #[must_use]
     pub(crate) fn begins_with_the_cluster(&self, timeline: TimelineId) -> bool {

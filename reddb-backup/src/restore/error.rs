@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use reddb_file::Lsn;
-use reddb_file::archive::SegmentError;
+use reddb_file::archive::{SegmentError, Sha256Digest};
 use reddb_file::vfs::VfsError;
 
 use crate::fetch::FetchError;
@@ -24,6 +24,15 @@ pub enum RestoreErrorKind {
     Sink,
     /// Somebody stopped it.
     Cancelled,
+}
+
+/// What of a base is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BaseFault {
+    /// Nothing of it can be used.
+    Whole,
+    /// An object, which other snapshots may need too.
+    Object(Sha256Digest),
 }
 
 /// Why a restore failed.
@@ -88,6 +97,8 @@ pub enum RestoreError {
         snapshot: String,
         /// The file's path.
         path: String,
+        /// Its declared content.
+        sha256: Sha256Digest,
         /// What is wrong.
         source: Box<FetchError>,
     },
@@ -141,6 +152,14 @@ pub enum RestoreError {
         /// Where it should have.
         wanted: Lsn,
     },
+    /// The sink refused what the replay was to start from.
+    #[error("{base}: {source}")]
+    Base {
+        /// The snapshot's manifest, or what genesis is.
+        base: String,
+        /// What it said.
+        source: SourceError,
+    },
     /// The sink refused.
     #[error("{at}: {source}")]
     Sink {
@@ -183,8 +202,20 @@ impl RestoreError {
             | Self::Chain { .. }
             | Self::Time { .. }
             | Self::Short { .. } => RestoreErrorKind::Integrity,
-            Self::Sink { .. } | Self::Thread { .. } => RestoreErrorKind::Sink,
+            Self::Base { .. } | Self::Sink { .. } | Self::Thread { .. } => RestoreErrorKind::Sink,
             Self::Cancelled => RestoreErrorKind::Cancelled,
+        }
+    }
+
+    /// What of the base keeps it from being restored; `None` where it is something else, which every base needs, or where it may
+    /// be tried again.
+    #[must_use]
+    pub fn base_fault(&self) -> Option<BaseFault> {
+        match (self, self.kind()) {
+            (Self::File { sha256, .. }, RestoreErrorKind::Integrity) => Some(BaseFault::Object(*sha256)),
+            (Self::Manifest(_) | Self::ManifestChanged { .. }, RestoreErrorKind::Integrity)
+            | (Self::Base { .. }, _) => Some(BaseFault::Whole),
+            _ => None,
         }
     }
 

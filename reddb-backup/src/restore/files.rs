@@ -39,7 +39,8 @@ pub(super) async fn place(
         let path = base.join(file.path.as_str());
         place_one(store, file, path, staging, meter).await.map_err(|error| match error {
             PlaceError::Object(source) => {
-                RestoreError::File { snapshot: snapshot.clone(), path: file.path.to_string(), source: Box::new(source) }
+                let (snapshot, path) = (snapshot.clone(), file.path.to_string());
+                RestoreError::File { snapshot, path, sha256: file.sha256, source: Box::new(source) }
             }
             PlaceError::Local(error) => RestoreError::Local(error),
             PlaceError::Thread(reason) => RestoreError::Thread { reason },

@@ -27,7 +27,7 @@ use reddb_file::vfs::{StdVfs, Vfs};
 use reddb_file::{ClusterId, TimedMark, TimelineId};
 use serde::Serialize;
 
-pub use error::{RestoreError, RestoreErrorKind};
+pub use error::{BaseFault, RestoreError, RestoreErrorKind};
 pub use sink::{BaseMark, RestoreSink, RestoredMark, StagedDirectory};
 
 use crate::history::{Base, Snapshot};

@@ -245,7 +245,7 @@ impl<S: RestoreSink> Applier<S> {
         }
         let base = BaseMark { cluster: plan.cluster, mark: self.at, base: plan.base.clone() };
         let staged = self.replay.staging.directory(&self.replay.base_folder);
-        self.sink.open_base(&staged, &base).map_err(|source| RestoreError::Sink { at: key, source })
+        self.sink.open_base(&staged, &base).map_err(|source| RestoreError::Base { base: key, source })
     }
 
     fn apply(&mut self, spooled: Spooled) -> Result<(), RestoreError> {

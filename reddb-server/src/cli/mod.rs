@@ -39,17 +39,17 @@ const RUNTIME_GRACE: Duration = Duration::from_secs(2);
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let exit = match Cli::try_parse_from(arguments) {
         Ok(cli) => run_command(cli.command).unwrap_or_else(|error| {
-            eprintln!("reddb: {error}");
+            output::print_error(&format!("reddb: {error}\n"));
             error.exit()
         }),
-        Err(error) => {
-            // Where not even stderr can be written, the exit code has to do.
-            error.print().ok();
-            match error.kind() {
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Ok,
-                _ => Exit::Usage,
+        Err(answer) => match (answer.kind(), answer.print()) {
+            (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, Err(error)) if !output::is_reader_gone(&error) => {
+                Exit::Critical
             }
-        }
+            (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, _) => Exit::Ok,
+            // Where not even stderr can be written, the exit code has to do.
+            _ => Exit::Usage,
+        },
     };
     exit.into()
 }

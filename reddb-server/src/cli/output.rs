@@ -1,4 +1,6 @@
-//! What commands write to stdout: text for people, or one JSON document for programs.
+//! What commands write to stdout: text for people, or one JSON document for programs; and to stderr, for people.
+//!
+//! The macros of the standard library are not for this: they panic where they cannot write, as on a full disk.
 
 use std::io::Write as _;
 
@@ -25,11 +27,19 @@ pub(crate) fn print_json<T: Serialize>(value: &T) -> Result<(), CliError> {
 pub(crate) fn print(text: &str) -> Result<(), CliError> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(CliError::critical(format!("stdout cannot be written: {error}")))
-        }
+        Err(error) if !is_reader_gone(&error) => Err(CliError::critical(format!("stdout cannot be written: {error}"))),
         _ => Ok(()),
     }
+}
+
+/// Whether whoever read stdout has seen enough.
+pub(crate) fn is_reader_gone(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::BrokenPipe
+}
+
+/// Writes text to stderr. Where that cannot be written, the exit code has to do.
+pub(crate) fn print_error(text: &str) {
+    std::io::stderr().write_all(text.as_bytes()).ok();
 }
 
 /// A value as JSON.

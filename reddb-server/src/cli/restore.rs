@@ -3,13 +3,17 @@
 use std::time::Instant;
 
 use reddb_backup::history::read::{HistoryError, read};
-use reddb_backup::history::{Base, History};
+use reddb_backup::history::{Base, History, Snapshot};
 use reddb_backup::plan::{Plan, PlanError, Request, Target, UnixMs, plan};
-use reddb_backup::restore::{RestoreError, RestoreErrorKind, RestoreOptions, RestoreReport, check_target, restore};
+use reddb_backup::restore::{
+    BaseFault, RestoreError, RestoreErrorKind, RestoreOptions, RestoreReport, check_target, restore,
+};
 use reddb_backup::store::{Store, StoreErrorKind};
-use reddb_file::archive::{MissingDigest, PointName};
+use reddb_file::Lsn;
+use reddb_file::archive::{ArchiveKey, MissingDigest, PointName, SnapshotManifest, SnapshotRef};
 use reddb_file::control::TtlMode;
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::args::{RestoreArgs, TargetArgs};
 use super::exit::{CliError, Exit};
@@ -43,8 +47,8 @@ pub(crate) async fn run(args: RestoreArgs) -> Result<Exit, CliError> {
     let contents = read(&store, missing, &watcher).await.map_err(|error| history_error(&error))?;
     let history = History::conclude(contents);
     let plan = plan(&history, &request).map_err(|error| plan_error(&error, &history))?;
-    let earlier = history.bases(plan.timeline).into_iter().rev().find(|base| base.lsn() < plan.base.as_ref().lsn());
-    let earlier = earlier.map(|base| (base.name(), base.lsn()));
+    let earlier = history.bases_before(plan.timeline, plan.base.as_ref().lsn());
+    let earlier: Vec<_> = earlier.into_iter().map(OtherBase::from).collect();
     drop((history, watcher));
     if args.dry_run {
         let options = RestoreOptions::new(args.into.clone());
@@ -59,12 +63,17 @@ pub(crate) async fn run(args: RestoreArgs) -> Result<Exit, CliError> {
     if !args.output.json {
         output::print(&format!("{plan}\n"))?;
     }
-    let outcome = carry_out(&store, plan, &args, missing).await.map_err(|error| match (error.exit(), earlier) {
-        (Exit::Integrity | Exit::Critical, Some((id, lsn))) => {
-            error.hint(format!("an earlier base may serve, with more of the log: --snapshot {id} (LSN {lsn})"))
+    let outcome = match carry_out(&store, plan, &args, missing).await {
+        Ok(outcome) => outcome,
+        Err(Failure { error, base_fault: None }) => return Err(error),
+        Err(Failure { error, base_fault: Some(fault) }) => {
+            return Err(match base_without(&store, fault, earlier, missing).await {
+                Some(OtherBase { name, lsn, .. }) => error
+                    .hint(format!("an earlier base may serve, with more of the log: --snapshot {name} (LSN {lsn})")),
+                None => error,
+            });
         }
-        _ => error,
-    })?;
+    };
     if args.output.json {
         output::print_json(&outcome)?;
     } else {
@@ -73,12 +82,64 @@ pub(crate) async fn run(args: RestoreArgs) -> Result<Exit, CliError> {
     Ok(Exit::Ok)
 }
 
+/// A base that was not planned with.
+struct OtherBase {
+    /// As `--snapshot` takes it.
+    name: Base<Uuid>,
+    lsn: Lsn,
+    manifest: Option<ArchiveKey>,
+}
+
+impl From<Base<&Snapshot>> for OtherBase {
+    fn from(base: Base<&Snapshot>) -> Self {
+        let reference =
+            |snapshot: &Snapshot| SnapshotRef { timeline: snapshot.timeline, lsn: snapshot.lsn, id: snapshot.id };
+        Self { name: base.name(), lsn: base.lsn(), manifest: base.snapshot().map(|snapshot| reference(snapshot).key()) }
+    }
+}
+
+/// The newest of the bases, which are in LSN order, that does without what is damaged. One whose manifest cannot be read is not
+/// worth a hint.
+async fn base_without(
+    store: &Store,
+    fault: BaseFault,
+    bases: Vec<OtherBase>,
+    missing: MissingDigest,
+) -> Option<OtherBase> {
+    for base in bases.into_iter().rev() {
+        let (Some(key), BaseFault::Object(damaged)) = (&base.manifest, fault) else { return Some(base) };
+        let Ok(manifest) = store.get_document::<SnapshotManifest>(key, missing).await else { continue };
+        if manifest.document.files.iter().all(|file| file.sha256 != damaged) {
+            return Some(base);
+        }
+    }
+    None
+}
+
+/// Why nothing was restored.
+struct Failure {
+    error: CliError,
+    base_fault: Option<BaseFault>,
+}
+
+impl From<CliError> for Failure {
+    fn from(error: CliError) -> Self {
+        Self { error, base_fault: None }
+    }
+}
+
+impl From<RestoreError> for Failure {
+    fn from(error: RestoreError) -> Self {
+        Self { error: restore_error(&error), base_fault: error.base_fault() }
+    }
+}
+
 async fn carry_out(
     store: &Store,
     plan: Plan,
     args: &RestoreArgs,
     missing: MissingDigest,
-) -> Result<RestoreOutcome, CliError> {
+) -> Result<RestoreOutcome, Failure> {
     let started = Instant::now();
     let target_time_ms = match &plan.request.target {
         Target::Time(time) => Some(time.0),
@@ -94,11 +155,11 @@ async fn carry_out(
     let mut signals = Signals::listen()?;
     let (mut report, _) = tokio::select! {
         biased;
-        restored = restore(store, plan, options, sink) => restored.map_err(|error| restore_error(&error))?,
+        restored = restore(store, plan, options, sink) => restored?,
         // Dropping the restore ends it and removes its staging directory.
         () = signals.next() => return Err(CliError::critical(format!(
             "interrupted; where {} does not exist, nothing was restored and nothing is left", args.into.display()
-        ))),
+        )).into()),
     };
     report.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let state = restored.get();

@@ -5,7 +5,8 @@
 //! ```
 //! Ports are tried before the database is opened, so that a port in use costs nothing. On SIGTERM or SIGINT clients are
 //! let finish what they began, the log is shipped, and the process ends with 0; a second signal ends it at once, which
-//! loses nothing that was acknowledged.
+//! loses nothing that was acknowledged. One that comes while the database is being opened ends the process with 0 too: nothing
+//! was served, and recovery is made for it.
 
 mod addresses;
 mod descriptors;
@@ -57,7 +58,8 @@ pub(crate) async fn run(args: ServeArgs, password: Option<String>) -> Result<Exi
     let database = tokio::select! {
         opened = Database::open(settings.database.clone()) => opened.map_err(open_error)?,
         () = signals.next() => {
-            return Err(CliError::critical("stopped by a signal before the database was open"));
+            tracing::info!("stopped before the database was open: nothing was served, and nothing is lost");
+            return Ok(Exit::Ok);
         }
     };
     let server = match Server::start(&settings, database.clone(), admin_listener).await {

@@ -6,13 +6,14 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::absolute;
+use crate::cli::output::print_error;
 use crate::cli::settings::{ADMIN_DEFAULT, ServeSettings};
 use crate::cli::units::Size;
 use crate::status::Status;
 
 /// Writes the text to stderr.
 pub(super) fn print(settings: &ServeSettings, status: &Status, data: SocketAddr, admin: SocketAddr) {
-    eprint!("{}", text(settings, status, data, admin));
+    print_error(&text(settings, status, data, admin));
 }
 
 fn text(settings: &ServeSettings, status: &Status, data: SocketAddr, admin: SocketAddr) -> String {

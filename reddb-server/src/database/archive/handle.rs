@@ -198,7 +198,7 @@ impl Archive {
     }
 
     pub(in crate::database) async fn backup(&self, reason: &str) -> Result<BackupSummary, CommandError> {
-        let handle = self.shared.handle()?;
+        let handle = self.shared.handle().inspect_err(|_| self.shared.snapshots.lock().last_ok = false)?;
         self.shared.snapshot(&handle, reason).await.map_err(|error| {
             let prefix = match &error {
                 HandleError::Snapshot(SnapshotError::Busy(_)) => "INPROG",
