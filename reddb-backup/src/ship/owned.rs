@@ -3,7 +3,8 @@
 //! A place is known by what it holds, not by its address: a disk is mounted over the directory, a bucket is put back. Every
 //! archive numbers its epochs from 1, so an object of the claim's name says nothing; the claim's random token does.
 //!
-//! Asked before each write, so that nothing is written into another archive or an empty place. Only where the place is the
+//! Asked before each write, so that nothing is written into another archive or an empty place; only a single write that was
+//! under way at the very moment of the change can still land there. Only where the place is the
 //! archive does a higher claim mean that somebody has taken it over.
 
 #[cfg(test)]
