@@ -28,7 +28,10 @@ pub enum ClaimError {
     #[error("the local log cannot be asked about its past: {0}")]
     Local(SourceError),
     /// The place holds something that is not an archive.
-    #[error("{store} is not empty and not a RedDB archive (it holds {key}); choose another prefix")]
+    #[error(
+        "{store} is not empty and has no cluster.json (it holds {key}): it is no RedDB archive, or one that has lost that file; choose \
+         another prefix, or put a copy of it back"
+    )]
     NotAnArchive {
         /// The store.
         store: String,

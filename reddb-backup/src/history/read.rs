@@ -50,6 +50,16 @@ pub enum HistoryError {
         /// The store.
         store: String,
     },
+    /// There is the rest of an archive.
+    #[error(
+        "{store}: cluster.json is missing, and {key} is there: whose archive it is cannot be told; put back a copy of cluster.json"
+    )]
+    ClusterMissing {
+        /// The store.
+        store: String,
+        /// What is there of it.
+        key: String,
+    },
     /// Whose archive it is cannot be told.
     #[error("cluster.json cannot be believed, so nothing here can: {source}; put back a good copy of it")]
     Cluster {
@@ -99,11 +109,20 @@ pub async fn read(
 }
 
 async fn read_cluster(store: &Store, missing: MissingDigest) -> Result<Opened<ClusterDocument>, HistoryError> {
-    store.get_document(&ArchiveKey::Cluster, missing).await.map_err(|error| match error {
-        ReadError::Store(StoreError::NotFound { .. }) => HistoryError::NoArchive { store: store.to_string() },
-        ReadError::Store(source) => HistoryError::Store(source),
-        ReadError::Document { source, .. } => HistoryError::Cluster { source },
-    })
+    match store.get_document(&ArchiveKey::Cluster, missing).await {
+        Ok(opened) => Ok(opened),
+        Err(ReadError::Store(StoreError::NotFound { .. })) => {
+            // Every archive has an epoch, or it holds nothing.
+            let rest = store.list(EPOCHS_PREFIX).await?.into_iter().next();
+            let store = store.to_string();
+            Err(match rest {
+                Some(object) => HistoryError::ClusterMissing { store, key: object.key },
+                None => HistoryError::NoArchive { store },
+            })
+        }
+        Err(ReadError::Store(source)) => Err(HistoryError::Store(source)),
+        Err(ReadError::Document { source, .. }) => Err(HistoryError::Cluster { source }),
+    }
 }
 
 /// What a document must say of itself to be the one that its key promises.

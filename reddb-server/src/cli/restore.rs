@@ -223,7 +223,9 @@ pub(super) fn history_error(error: &HistoryError) -> CliError {
     let exit = match error {
         HistoryError::Store(error) => store_exit(error.kind()),
         HistoryError::NoArchive { .. } => Exit::Unreachable,
-        HistoryError::Cluster { .. } | HistoryError::TooManyObjects { .. } => Exit::Integrity,
+        HistoryError::ClusterMissing { .. } | HistoryError::Cluster { .. } | HistoryError::TooManyObjects { .. } => {
+            Exit::Integrity
+        }
     };
     CliError::new(exit, error)
 }

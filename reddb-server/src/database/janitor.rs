@@ -158,17 +158,18 @@ impl Worker {
         if free.is_ok() {
             gate.clear(Condition::DirectoryGone);
         }
+        let full = |free| {
+            format!(
+                "the disk of {} has {free} bytes free, {disk_reserve_bytes} are kept in reserve (--disk-reserve) and the engine \
+                 needs {engine_bytes}: free some space, writes then go on by themselves",
+                dir.display()
+            )
+        };
         match free {
             Ok(free) if free >= wanted => gate.clear(Condition::DiskFull),
-            Ok(_) if refused => {}
+            Ok(free) if refused => gate.explain(Condition::DiskFull, || full(free)),
             Ok(free) => {
-                gate.set(Condition::DiskFull, || {
-                    format!(
-                        "the disk of {} has {free} bytes free, {disk_reserve_bytes} are kept in reserve (--disk-reserve) and the \
-                         engine needs {engine_bytes}: free some space, writes then go on by themselves",
-                        dir.display()
-                    )
-                });
+                gate.set(Condition::DiskFull, || full(free));
             }
             Err(error) => {
                 gate.set(Condition::DirectoryGone, || {

@@ -482,7 +482,13 @@ pub(super) fn xxh3(bytes: &[u8]) -> u128 {
 
 /// Damage of a table that the crate does not see.
 pub(super) fn corrupt_table(dir: &Path, detail: &str) -> EngineError {
-    EngineError::Corrupt { path: dir.to_owned(), detail: format!("cannot read a table: {detail}") }
+    corrupt(dir, format!("cannot read a table: {detail}"))
+}
+
+/// Whoever met the damage is told; so is the operator, who may be the only one that can do something.
+fn corrupt(dir: &Path, detail: String) -> EngineError {
+    tracing::error!(path = %dir.display(), %detail, "the engine is damaged");
+    EngineError::Corrupt { path: dir.to_owned(), detail }
 }
 
 pub(super) fn tree_error(dir: &Path, action: &'static str, error: lsm_tree::Error) -> EngineError {
@@ -491,6 +497,6 @@ pub(super) fn tree_error(dir: &Path, action: &'static str, error: lsm_tree::Erro
         |kind| matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData);
     match error {
         lsm_tree::Error::Io(source) if !is_damage(source.kind()) => io_error(dir, action, source),
-        error => EngineError::Corrupt { path: dir.to_owned(), detail: format!("cannot {action}: {error}") },
+        error => corrupt(dir, format!("cannot {action}: {error}")),
     }
 }

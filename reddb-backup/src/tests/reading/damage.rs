@@ -92,7 +92,7 @@ async fn each_deleted_object_is_missed_and_no_restore_is_wrong() {
         let good = restore_all(&archive, &store, &format!("without {key}")).await;
         let report = match verified(&store).await {
             Ok(report) => report,
-            Err(VerifyError::History(HistoryError::NoArchive { .. })) if key == "cluster.json" => continue,
+            Err(VerifyError::History(HistoryError::ClusterMissing { .. })) if key == "cluster.json" => continue,
             Err(error) => panic!("without {key}: {error}"),
         };
         match key.parse().unwrap() {

@@ -110,10 +110,14 @@ pub(super) fn object(path: &Path) -> Result<Finding, CliError> {
 pub(super) fn lock(path: &Path) -> Result<Finding, CliError> {
     let text = small_text(path)?;
     let notice = "whoever holds the system's lock on it has the directory; the number is only for people".into();
-    match text.trim_end().parse::<u32>() {
-        Ok(process) => {
-            Ok(Finding { notices: vec![notice], content: json!({ "process": process }), ..Finding::default() })
-        }
+    let mut lines = text.lines();
+    match lines.next().unwrap_or("").parse::<u32>() {
+        Ok(process) => Ok(Finding {
+            notices: vec![notice],
+            // Device and inode of the file where a process last claimed an epoch with this directory.
+            content: json!({ "process": process, "claimed_as": lines.next() }),
+            ..Finding::default()
+        }),
         Err(_) => Ok(Finding::fault("it holds no process id; that harms nobody, the next start writes one")),
     }
 }

@@ -207,6 +207,8 @@ fn files_that_say_nothing_about_themselves_are_known_by_their_place() {
         (&object, b"", Kind::SnapshotObject, true),
         (&object, b"x", Kind::SnapshotObject, false),
         ("lock", b"123\n", Kind::Lock, true),
+        ("lock", b"123\n2049 777\n", Kind::Lock, true),
+        ("lock", b"\n2049 777\n", Kind::Lock, false),
         ("lock", b"", Kind::Lock, false),
         ("addresses.json", b"{\"data\":\"127.0.0.1:1\"}\n", Kind::Addresses, true),
         ("addresses.json", b"{", Kind::Addresses, false),

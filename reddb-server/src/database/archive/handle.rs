@@ -283,7 +283,12 @@ impl Archive {
             tracing::error!(%error, "the archive's keeper stopped on an internal error");
         }
         let handle = self.shared.running.write().take();
-        let Some(handle) = handle else { return };
+        let Some(handle) = handle else {
+            tracing::warn!(
+                "the archive was not reached since the start; what it lacks is in the local log and the next start ships it"
+            );
+            return;
+        };
         match handle.shutdown(timeout).await {
             Ok(report) if report.missing_records == 0 => {
                 tracing::info!(lsn = %report.archived.lsn, "the archive holds everything");
