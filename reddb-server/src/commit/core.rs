@@ -147,15 +147,18 @@ impl Core {
             },
             Step::Transaction { steps, watcher } => self.transaction(steps, watcher.as_deref(), now),
             Step::Watch { watcher, keys } => {
+                // A key that cannot be read may exist.
+                let mut exist = vec![true; keys.len()];
                 let reply = self.read(now, |txn| {
-                    for (db, key) in keys {
+                    for ((db, key), exists) in keys.iter().zip(&mut exist) {
                         let entry = txn.lookup_in(*db, key)?;
+                        *exists = entry.is_some();
                         watcher.expires_by(entry.and_then(|entry| entry.expires_at_ms));
                     }
                     Ok(Reply::Ok)
                 });
-                for (db, key) in keys {
-                    self.watches.add(watcher, *db, key.clone());
+                for ((db, key), exists) in keys.iter().zip(exist) {
+                    self.watches.add(watcher, *db, key.clone(), exists);
                 }
                 Ok((reply, None))
             }

@@ -395,6 +395,35 @@ fn a_touched_watch_voids_the_transaction() {
 }
 
 #[test]
+fn what_was_absent_when_it_was_watched_is_touched_only_when_it_is_made() {
+    for (touch, voided) in [
+        ("FLUSHALL", false),
+        ("FLUSHDB", false),
+        // Asking for what has expired deletes it.
+        ("EXISTS expired absent", false),
+        ("DEL expired absent", false),
+        ("SET expired 1", true),
+        ("SET absent 1", true),
+        ("SWAPDB 0 1", true),
+    ] {
+        let mut node = Node::new();
+        node.run("SET other 1");
+        node.run("SET expired 1 PX 10");
+        node.pass_ms(20);
+        let watcher = Watcher::new();
+        let keys = vec![(0, Bytes::from("absent")), (0, Bytes::from("expired"))];
+        let now = node.now;
+        node.core.execute(&Step::Watch { watcher: Arc::clone(&watcher), keys }, now).expect("is executed");
+        expire_step(&mut node.core, &mut node.tail, now, now.wall_ms).expect("expires");
+        node.run(touch);
+        let steps = vec![TxnStep::Run(invoke("SET result 1"))];
+        let step = Step::Transaction { steps, watcher: Some(watcher) };
+        let (reply, _) = node.core.execute(&step, now).expect("is executed");
+        assert_eq!(reply == Reply::NullArray, voided, "{touch}: {reply:?}");
+    }
+}
+
+#[test]
 fn a_watched_key_that_expires_voids_the_transaction() {
     let mut node = Node::new();
     node.run("SET watched 1 PX 500");

@@ -14,8 +14,16 @@ const SWEEP_ABOVE: usize = 1024;
 /// The watches of all connections; the committer's own.
 #[derive(Debug, Default)]
 pub(super) struct Watches {
-    keys: HashMap<(u32, Bytes), Vec<Weak<Watcher>>>,
+    keys: HashMap<(u32, Bytes), Watched>,
     sweep_at: usize,
+}
+
+/// A key that is watched.
+#[derive(Debug, Default)]
+struct Watched {
+    /// Whether the key was there for any of them. As long as nothing touches it, it has not been made since.
+    existed: bool,
+    watchers: Vec<Weak<Watcher>>,
 }
 
 impl Watches {
@@ -25,17 +33,18 @@ impl Watches {
     }
 
     /// From now on a change to the key touches the watcher.
-    pub(super) fn add(&mut self, watcher: &Arc<Watcher>, db: u32, key: Bytes) {
+    pub(super) fn add(&mut self, watcher: &Arc<Watcher>, db: u32, key: Bytes, exists: bool) {
         if self.keys.len() > self.sweep_at.max(SWEEP_ABOVE) {
-            self.keys.retain(|_, watchers| {
+            self.keys.retain(|_, Watched { watchers, .. }| {
                 watchers.retain(|watcher| watcher.strong_count() > 0);
                 !watchers.is_empty()
             });
             self.sweep_at = self.keys.len() * 2;
         }
-        let watchers = self.keys.entry((db, key)).or_default();
-        watchers.retain(|known| known.strong_count() > 0);
-        watchers.push(Arc::downgrade(watcher));
+        let watched = self.keys.entry((db, key)).or_default();
+        watched.existed |= exists;
+        watched.watchers.retain(|known| known.strong_count() > 0);
+        watched.watchers.push(Arc::downgrade(watcher));
     }
 
     /// Touches the watchers of what a transaction changed.
@@ -46,18 +55,22 @@ impl Watches {
         for touched in touched {
             match touched {
                 Touched::Key(db, key) => touch_all(self.keys.remove(&(db, key))),
+                Touched::Flushed(db) => {
+                    let of_db = |key: &(u32, Bytes), watched: &mut Watched| key.0 == db && watched.existed;
+                    touch_all(self.keys.extract_if(of_db).map(|(_, watched)| watched));
+                }
                 Touched::Database(db) => {
-                    for (_, watchers) in self.keys.extract_if(|(watched_db, _), _| *watched_db == db) {
-                        touch_all(Some(watchers));
-                    }
+                    touch_all(self.keys.extract_if(|key, _| key.0 == db).map(|(_, watched)| watched));
                 }
             }
         }
     }
 }
 
-fn touch_all(watchers: Option<Vec<Weak<Watcher>>>) {
-    for watcher in watchers.iter().flatten().filter_map(Weak::upgrade) {
-        watcher.touch();
+fn touch_all(watched: impl IntoIterator<Item = Watched>) {
+    for watcher in watched.into_iter().flat_map(|watched| watched.watchers) {
+        if let Some(watcher) = watcher.upgrade() {
+            watcher.touch();
+        }
     }
 }

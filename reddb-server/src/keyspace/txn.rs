@@ -86,12 +86,14 @@ pub(crate) enum TxnMode {
     Write(Lsn),
 }
 
-/// A key, or all keys of a database, that a transaction changed; what `WATCH` waits for.
+/// A key, or keys of a database, that a transaction changed; what `WATCH` waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Touched {
     /// One key.
     Key(u32, Bytes),
-    /// Every key of the database.
+    /// Every key that was in the database.
+    Flushed(u32),
+    /// Any key of the database, whether it was there or not.
     Database(u32),
 }
 
@@ -367,7 +369,7 @@ impl<'a> Txn<'a> {
         self.change(&Change::DropSpace { space: before.space })?;
         self.set_database(db, DatabaseState { space, key_count: 0, expiring_count: 0 })?;
         if self.watched {
-            self.touched.push(Touched::Database(db));
+            self.touched.push(Touched::Flushed(db));
         }
         Ok(())
     }
@@ -495,7 +497,10 @@ impl<'a> Txn<'a> {
         before: Option<&Entry>,
         after: Option<Option<u64>>,
     ) -> Result<(), StateError> {
-        self.touch(db, key);
+        // Who watched the key while it lived sees by the clock that it has expired; to others it is as absent as it was.
+        if after.is_some() || before.is_none_or(|entry| !self.is_expired(entry)) {
+            self.touch(db, key);
+        }
         let mut state = self.database(db)?;
         let counts = |count: u64, was: bool, is: bool| match (was, is) {
             (false, true) => count.checked_add(1),

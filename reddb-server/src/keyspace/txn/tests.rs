@@ -226,10 +226,13 @@ fn read_all(txn: &mut Txn<'_>) -> Model {
     model
 }
 
-/// The keys that differ between two models.
-fn changed(before: &Model, after: &Model) -> Vec<Name> {
+/// The keys that differ between two models for whoever looks at that time: what has expired is absent.
+fn changed(before: &Model, after: &Model, now_ms: u64) -> Vec<Name> {
     let names = before.keys.keys().chain(after.keys.keys());
-    names.filter(|name| before.keys.get(name) != after.keys.get(name)).copied().collect()
+    let seen = |model: &Model, name: &Name| {
+        model.keys.get(name).filter(|(_, expires_at_ms)| expires_at_ms.is_none_or(|at_ms| at_ms > now_ms)).cloned()
+    };
+    names.filter(|name| seen(before, name) != seen(after, name)).copied().collect()
 }
 
 proptest! {
@@ -259,10 +262,10 @@ proptest! {
             let finished = txn.finish().unwrap();
             prop_assert!(finished.is_some() || before == model);
             if let Some(finished) = finished {
-                for name in changed(&before, &model) {
+                for name in changed(&before, &model, now_ms) {
                     let told = finished.touched.iter().any(|touched| match touched {
                         Touched::Key(db, key) => (*db, key[0]) == name,
-                        Touched::Database(db) => *db == name.0,
+                        Touched::Flushed(db) | Touched::Database(db) => *db == name.0,
                     });
                     prop_assert!(told, "{:?} changed and a watcher would not know", name);
                 }
