@@ -132,12 +132,12 @@ fn peak_of(mut program: Guarded) -> Result<f64, String> {
 
 /// The most a process has had resident.
 pub(crate) fn peak_bytes(pid: u32) -> Result<f64, String> {
-    status_bytes(pid, "VmHWM:")
+    field_bytes(&status(pid)?, "VmHWM:").map_err(|error| format!("{error} of process {pid}"))
 }
 
 /// What a process has resident.
 pub(crate) fn resident_bytes(pid: u32) -> Result<f64, String> {
-    status_bytes(pid, "VmRSS:")
+    field_bytes(&status(pid)?, "VmRSS:").map_err(|error| format!("{error} of process {pid}"))
 }
 
 /// Lets the peak begin anew at what is resident.
@@ -146,12 +146,16 @@ fn forget_peak(pid: u32) -> Result<(), String> {
     std::fs::write(&path, "5").map_err(|error| format!("cannot write {path}: {error}"))
 }
 
-fn status_bytes(pid: u32, name: &str) -> Result<f64, String> {
+/// What the system says of a process, a field a line.
+fn status(pid: u32) -> Result<String, String> {
     let path = format!("/proc/{pid}/status");
-    let text = std::fs::read_to_string(&path).map_err(|error| format!("cannot read {path}: {error}"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix("kB"));
+    std::fs::read_to_string(&path).map_err(|error| format!("cannot read {path}: {error}"))
+}
+
+fn field_bytes(status: &str, name: &str) -> Result<f64, String> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix("kB"));
     let kib = line.and_then(|number| number.trim().parse::<f64>().ok());
-    kib.map(|kib| kib * 1024.0).ok_or_else(|| format!("no {name} in {path}"))
+    kib.map(|kib| kib * 1024.0).ok_or_else(|| format!("no {name} in the status"))
 }
 
 #[cfg(test)]
@@ -160,9 +164,19 @@ mod tests {
 
     #[test]
     fn this_process_has_memory_and_a_peak_that_is_no_less() {
-        let pid = std::process::id();
-        let resident = resident_bytes(pid).unwrap();
-        assert!(resident > 0.0 && peak_bytes(pid).unwrap() >= resident);
-        assert!(status_bytes(pid, "VmNothing:").unwrap_err().contains("VmNothing"));
+        // One reading: the system counts roughly, and what it says at two moments need not fit together.
+        let status = status(std::process::id()).unwrap();
+        let resident = field_bytes(&status, "VmRSS:").unwrap();
+        assert!(resident > 0.0 && field_bytes(&status, "VmHWM:").unwrap() >= resident);
+    }
+
+    #[test]
+    fn a_field_is_in_kib_and_one_that_is_not_there_is_an_error() {
+        let status = "Name:\treddb\nVmHWM:\t   2048 kB\nVmRSS:\t    1024 kB\n";
+        assert_eq!(field_bytes(status, "VmHWM:"), Ok(2048.0 * 1024.0));
+        assert_eq!(field_bytes(status, "VmRSS:"), Ok(1024.0 * 1024.0));
+        assert!(field_bytes(status, "VmNothing:").unwrap_err().contains("VmNothing"));
+        let gone = peak_bytes(u32::MAX).unwrap_err();
+        assert!(gone.contains(&u32::MAX.to_string()), "{gone}");
     }
 }
