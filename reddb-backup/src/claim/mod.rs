@@ -103,6 +103,9 @@ pub struct Claim {
     pub kind: ArchiveKind,
     /// The newest snapshot that leads to this log, as far as the predecessor's head tells.
     pub newest_snapshot: Option<SnapshotRef>,
+    /// Whether no state of this log can be restored from the archive before a snapshot is published: none is known, and what
+    /// is before the log's beginning here, which is not LSN 1, is not in this archive.
+    pub needs_snapshot: bool,
     /// What predecessors promised: no record beyond `archived` may have this time or an earlier one.
     pub complete_until_ms: u64,
 }
@@ -124,6 +127,7 @@ struct Ground {
     begins: ForkPoint,
     begins_time_ms: u64,
     newest_snapshot: Option<SnapshotRef>,
+    needs_snapshot: bool,
     complete_until_ms: u64,
 }
 
@@ -196,6 +200,7 @@ async fn begin(
         archived,
         kind: ground.kind,
         newest_snapshot: ground.newest_snapshot,
+        needs_snapshot: ground.needs_snapshot,
         complete_until_ms: ground.complete_until_ms,
     };
     let head = claim.first_head(clock.now_ms());
@@ -345,6 +350,7 @@ async fn look(
                 begins,
                 begins_time_ms: oldest.time_ms,
                 newest_snapshot: None,
+                needs_snapshot: plan::needs_snapshot(begins.lsn, local, None),
                 complete_until_ms: 0,
             });
         }
@@ -365,7 +371,7 @@ async fn look(
             )
         }
         Relation::Forks { newest } => {
-            let fork = timeline::check_fork(store, epochs, local).await?;
+            let fork = timeline::check_fork(store, epochs, local, newest).await?;
             let begins = ForkPoint { timeline: local.timeline, ..fork };
             (ArchiveKind::Continued, archive_end(store, epochs, newest).await?, Some(begins))
         }
@@ -374,7 +380,16 @@ async fn look(
     let begins = begins.ok_or_else(missing)?;
     let mark = compare(claimant, history, begins)?;
     let (newest_snapshot, complete_until_ms) = plan::inherited(epochs, local, begins, mark.time_ms);
-    Ok(Ground { kind, closes, begins, begins_time_ms: mark.time_ms, newest_snapshot, complete_until_ms })
+    let first = epochs.iter().find_map(|(_, entry)| entry.begins()).unwrap_or(begins);
+    Ok(Ground {
+        kind,
+        closes,
+        begins,
+        begins_time_ms: mark.time_ms,
+        newest_snapshot,
+        needs_snapshot: plan::needs_snapshot(first.lsn, local, newest_snapshot),
+        complete_until_ms,
+    })
 }
 
 /// The local record where the archive ends: it must be there, and be the same.

@@ -1,7 +1,7 @@
 //! How a log relates to an archive, and what its writer inherits. Pure.
 
 use reddb_file::archive::{ForkPoint, SnapshotRef};
-use reddb_file::{Epoch, TimelineId};
+use reddb_file::{Epoch, Lsn, TimelineId};
 
 use super::timeline::LocalTimeline;
 use crate::epochs::Epochs;
@@ -37,6 +37,13 @@ pub(crate) fn relation(epochs: &Epochs, local: TimelineId) -> Relation {
         Some((epoch, newest)) if epochs.newest_begun_on(local).is_some() => Relation::Returns { newest, epoch },
         Some((_, newest)) => Relation::Forks { newest },
     }
+}
+
+/// Whether a snapshot has to be published before anything of the log can be restored from an archive whose first epoch began after
+/// the record `first`. Before LSN 1 everybody knows the state; a fork that lies further on has its parent's records and snapshots
+/// before it.
+pub(super) fn needs_snapshot(first: Lsn, local: &LocalTimeline, newest: Option<SnapshotRef>) -> bool {
+    newest.is_none() && first > Lsn::ZERO && local.parent.is_none_or(|fork| fork.lsn <= first)
 }
 
 /// The newest snapshot that leads to a log which begins at `begins`, as far as the heads tell, and what was promised about

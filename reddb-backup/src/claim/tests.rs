@@ -287,6 +287,7 @@ async fn a_holder_that_was_watched_is_not_watched_again() {
         cluster: CLUSTER,
         node: other.node,
         parent: holder.point(5),
+        claimed: Epoch::ZERO,
         reason: TimelineReason::Restored,
         clock_offset_ms: 0,
         takeover: Takeover::Refuse,
@@ -319,6 +320,7 @@ async fn a_restored_directory_forks_and_the_old_one_is_superseded() {
         cluster: CLUSTER,
         node: Journal::new(2).node,
         parent: old.point(6),
+        claimed: Epoch::ZERO,
         reason: TimelineReason::Restored,
         clock_offset_ms: -5,
         takeover: Takeover::Refuse,
@@ -355,6 +357,7 @@ async fn a_fork_beyond_the_archive_is_refused() {
         cluster: CLUSTER,
         node: old.node,
         parent: old.point(6),
+        claimed: Epoch::ZERO,
         reason: TimelineReason::Restored,
         clock_offset_ms: 0,
         takeover: Takeover::Refuse,
@@ -366,6 +369,97 @@ async fn a_fork_beyond_the_archive_is_refused() {
     unknown.timeline = TimelineId::new(9);
     let error = start(&store, &old.fork(2, 6, Some(unknown))).await.unwrap_err();
     assert!(matches!(error, ClaimError::Unrelated { .. }), "{error}");
+}
+
+/// A directory that was restored to LSN 6 of `old`, with nothing before it, whose timeline is the `number`-th.
+fn restored_alone(old: &Journal, number: u32) -> Journal {
+    let local = LocalTimeline {
+        timeline: TimelineId::new(number),
+        parent: Some(old.point(6)),
+        id: Uuid::from_u128(u128::from(number)),
+        clock_offset_ms: 0,
+    };
+    let restored = old.fork(2, 6, Some(local));
+    restored.prune(6);
+    restored
+}
+
+async fn next_number(store: &Store, restored: &Journal) -> LocalTimeline {
+    let request = TimelineRequest {
+        cluster: CLUSTER,
+        node: restored.node,
+        parent: restored.claimant().timeline.parent.unwrap(),
+        claimed: Epoch::ZERO,
+        reason: TimelineReason::Restored,
+        clock_offset_ms: 0,
+        takeover: Takeover::Refuse,
+    };
+    timeline(&claim_timeline(store, &request, &watch(), &TestClock::default()).await.unwrap().document)
+}
+
+#[tokio::test]
+async fn an_archive_that_a_restored_directory_began_and_did_not_ship_to_is_begun_again() {
+    let (store, _) = faulty_store();
+    let old = Journal::new(1);
+    old.append(10);
+    let first = start(&store, &restored_alone(&old, 2)).await.unwrap();
+    assert_eq!((first.timeline, first.archived.lsn, first.needs_snapshot), (TimelineId::new(2), Lsn::new(6), true));
+
+    let mut last = restored_alone(&old, 2);
+    for number in [3, 4] {
+        let local = next_number(&store, &last).await;
+        assert_eq!(local.timeline, TimelineId::new(number));
+        last = old.fork(2, 6, Some(local));
+        let claim = start(&store, &last).await.unwrap();
+        assert_eq!((claim.timeline, claim.archived.lsn, claim.needs_snapshot), (local.timeline, Lsn::new(6), true));
+    }
+    last.append_with(2, 30, 42);
+    let claim = start(&store, &last).await.unwrap();
+    ship(&store, &last, &claim, claim.archived, 8).await;
+
+    // Now it holds a history, and another fork at the same place is not part of it.
+    let other = old.fork(3, 6, Some(next_number(&store, &last).await));
+    let error = start(&store, &other).await.unwrap_err();
+    assert!(error.to_string().contains("the archive has no timeline 1"), "{error}");
+}
+
+#[tokio::test]
+async fn only_an_archive_that_was_begun_for_the_same_fork_is_begun_again() {
+    let (store, _) = faulty_store();
+    let old = Journal::new(1);
+    old.append(10);
+    let _ = start(&store, &restored_alone(&old, 2)).await.unwrap();
+    let local = next_number(&store, &restored_alone(&old, 2)).await;
+    for (timeline, lsn) in [(1, 7), (9, 6)] {
+        let parent = ForkPoint { timeline: TimelineId::new(timeline), ..old.point(lsn) };
+        let elsewhere = LocalTimeline { parent: Some(parent), ..local };
+        let error = start(&store, &old.fork(2, lsn, Some(elsewhere))).await.unwrap_err();
+        assert!(error.to_string().contains(&format!("the archive has no timeline {timeline}")), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_archive_needs_a_snapshot_where_its_log_begins_neither_at_lsn_1_nor_at_a_parents_records() {
+    let (store, _) = faulty_store();
+    let old = Journal::new(1);
+    old.append(10);
+    let first = start(&store, &old).await.unwrap();
+    assert!(!first.needs_snapshot, "everybody knows the state before LSN 1");
+    ship(&store, &old, &first, first.archived, 10).await;
+    let forked = old.fork(2, 6, Some(next_number(&store, &restored_alone(&old, 2)).await));
+    assert!(!start(&store, &forked).await.unwrap().needs_snapshot, "its parent's records are there");
+
+    let (store, _) = faulty_store();
+    let pruned = Journal::new(1);
+    pruned.append(10);
+    pruned.prune(4);
+    for _ in 0..2 {
+        assert!(start(&store, &pruned).await.unwrap().needs_snapshot);
+    }
+    let claim = start(&store, &pruned).await.unwrap();
+    ship(&store, &pruned, &claim, claim.archived, 10).await;
+    let forked = pruned.fork(2, 6, Some(next_number(&store, &restored_alone(&old, 2)).await));
+    assert!(!start(&store, &forked).await.unwrap().needs_snapshot, "whoever is there came from what lies before");
 }
 
 #[tokio::test]

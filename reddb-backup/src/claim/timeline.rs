@@ -33,6 +33,8 @@ pub struct TimelineRequest {
     pub cluster: ClusterId,
     /// The directory that will write it.
     pub node: NodeId,
+    /// The newest epoch that it claimed before without coming to write; [`Epoch::ZERO`] for none.
+    pub claimed: Epoch,
     /// The last record it shares with its parent.
     pub parent: ForkPoint,
     /// Why it is begun.
@@ -68,8 +70,7 @@ pub async fn claim_timeline(
     let mut watched = None;
     if request.takeover == Takeover::Refuse {
         let epochs = Epochs::load(store, request.cluster, MissingDigest::Refuse).await?;
-        // A restored directory has claimed nothing yet.
-        let asker = Asker { node: request.node, claimed: Epoch::ZERO };
+        let asker = Asker { node: request.node, claimed: request.claimed };
         watched = refuse_live_holder(store, &epochs, asker, watch, clock).await?;
     }
     let id = Uuid::new_v4();
@@ -147,14 +148,25 @@ pub(super) async fn check_document(
     Ok(())
 }
 
-/// Checks that a timeline which no epoch has begun on forks off what the archive holds, and says where.
-pub(super) async fn check_fork(store: &Store, epochs: &Epochs, local: &LocalTimeline) -> Result<ForkPoint, ClaimError> {
+/// Checks that a timeline which no epoch has begun on forks off what the archive holds, and says where. `newest` is the archive's
+/// newest timeline.
+pub(super) async fn check_fork(
+    store: &Store,
+    epochs: &Epochs,
+    local: &LocalTimeline,
+    newest: TimelineId,
+) -> Result<ForkPoint, ClaimError> {
     let timeline = local.timeline;
     let unrelated = |detail: String| ClaimError::Unrelated { timeline, detail };
     let fork =
         local.parent.ok_or_else(|| unrelated("it has no parent, and the archive holds another history".into()))?;
-    let parent = read(store, fork.timeline).await?;
-    let parent = parent.ok_or_else(|| unrelated(format!("the archive has no timeline {}", fork.timeline)))?;
+    let Some(parent) = read(store, fork.timeline).await? else {
+        return if is_empty_after(store, epochs, newest, fork).await? {
+            Ok(fork)
+        } else {
+            Err(unrelated(format!("the archive has no timeline {}", fork.timeline)))
+        };
+    };
     // A parent that nothing was written to shares its own parent's records up to its fork.
     let end = match archive_end(store, epochs, fork.timeline).await? {
         Some(end) => Some(end.lsn),
@@ -167,6 +179,19 @@ pub(super) async fn check_fork(store: &Store, epochs: &Epochs, local: &LocalTime
             fork.timeline, fork.lsn
         ))),
     }
+}
+
+/// Whether the archive was begun for a fork at `fork` and holds nothing after it: whoever began it stopped before the timeline's
+/// first record was shipped.
+async fn is_empty_after(
+    store: &Store,
+    epochs: &Epochs,
+    newest: TimelineId,
+    fork: ForkPoint,
+) -> Result<bool, ClaimError> {
+    let begun = read(store, newest).await?.and_then(|document| document.parent);
+    let end = archive_end(store, epochs, newest).await?;
+    Ok(begun == Some(fork) && end.is_some_and(|end| (end.lsn, end.chain) == (fork.lsn, fork.chain)))
 }
 
 async fn read(store: &Store, timeline: TimelineId) -> Result<Option<TimelineDocument>, ClaimError> {

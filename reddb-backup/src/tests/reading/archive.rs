@@ -9,7 +9,7 @@ use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use reddb_file::archive::{ArchiveKey, MissingDigest, RecordRun, TimelineReason, sealed};
-use reddb_file::{Lsn, TimelineId};
+use reddb_file::{Epoch, Lsn, TimelineId};
 
 use crate::claim::{Claim, Claimant, LocalTimeline, Takeover, TimelineRequest, claim, claim_timeline};
 use crate::codec::{CompressionLevel, encode_segment};
@@ -161,6 +161,7 @@ pub(super) async fn fork(store: &Store, journal: &Journal, node: u8, lsn: u64) -
         cluster: CLUSTER,
         node: reddb_file::NodeId::from_bytes([node; 16]),
         parent,
+        claimed: Epoch::ZERO,
         reason: TimelineReason::Restored,
         clock_offset_ms: 0,
         takeover: Takeover::Allow,

@@ -72,7 +72,7 @@ pub(in crate::database) struct Claimed {
 }
 
 impl Claimed {
-    /// Whether nothing that this database writes can be restored yet.
+    /// Whether this process owns an epoch of an archive that has no snapshot of this log.
     pub(in crate::database) fn lacks_snapshot(&self) -> bool {
         matches!(&self.claim, ClaimState::Owned(claim) if claim.newest_snapshot.is_none())
     }
@@ -237,6 +237,7 @@ impl Claimer {
         let request = TimelineRequest {
             cluster: claimant.cluster,
             node: claimant.node,
+            claimed: claimant.claimed,
             parent,
             reason: TimelineReason::Restored,
             clock_offset_ms: claimant.timeline.clock_offset_ms,
