@@ -369,7 +369,7 @@ fn a_restored_directory_starts_without_its_archive_answers_reads_and_takes_write
     let mut client = node.client();
     assert_eq!(digest(&mut client), wanted);
     away.door.open(away.store);
-    wait::until("writes are taken", || (!client.call(&["SET", "new", "1"]).unwrap().is_error()).then_some(()));
+    wait_for_writes(&mut client);
     let after = receipt(&mut client);
     assert_eq!(after.timeline, 2);
     assert!(after.lsn > wanted.lsn + 1, "the timeline's first record comes before");
@@ -423,7 +423,7 @@ fn a_restored_directory_begins_an_archive_of_its_own_when_the_store_comes_back_e
     let node = Node::start(&away.scene.path("restored"), &options);
     let mut client = node.client();
     away.door.open(away.store);
-    wait::until("writes are taken", || (!client.call(&["SET", "new", "1"]).unwrap().is_error()).then_some(()));
+    wait_for_writes(&mut client);
     let status = node.get("/admin/status").unwrap().json();
     assert!(status["archive"]["snapshot_lsn"].is_u64(), "a write was taken before the first snapshot: {status}");
     let first = digest(&mut client);
@@ -435,6 +435,118 @@ fn a_restored_directory_begins_an_archive_of_its_own_when_the_store_comes_back_e
     command.args(["restore", "--archive", "gs://bucket/elsewhere", "--into", into.to_str().unwrap(), "--to-lsn", &lsn]);
     let report = run(command.arg("--json").envs(away.environment(away.store))).expect_code(0).json();
     assert_eq!(report["digest"].as_str(), Some(first.sha256.as_str()), "{report}");
+}
+
+fn expect_no_writes(client: &mut Client) -> String {
+    let answer = format!("{:?}", client.call(&["SET", "new", "1"]).unwrap());
+    assert!(answer.contains("MISCONF writes are refused (timeline_pending)"), "{answer}");
+    answer
+}
+
+fn wait_for_writes(client: &mut Client) {
+    wait::until("writes are taken", || (!client.call(&["SET", "new", "1"]).unwrap().is_error()).then_some(()));
+}
+
+#[test]
+fn a_restored_directory_takes_no_write_that_its_own_archive_could_not_give_back() {
+    let away = Away::new();
+    let wanted = restored(&away, "restored");
+    // Records are taken there, snapshots are not.
+    away.outage.of(Some("/objects/"));
+    let start = |endpoint| {
+        let options = away.environment(endpoint).into_iter();
+        let elsewhere = Options::new().archive("gs://bucket/elsewhere");
+        let options = options.fold(elsewhere, |options, (name, value)| options.environment(name, &value));
+        Node::start(&away.scene.path("restored"), &options)
+    };
+    for (endpoint, stops_in_order) in [(away.store, false), (away.store, true), (away.door.address(), true)] {
+        let node = start(endpoint);
+        let mut client = node.client();
+        assert_eq!(client.expect(&["GET", "original:3"]), Value::bulk("value"));
+        let _ = expect_no_writes(&mut client);
+        let state = digest(&mut client);
+        assert_eq!(state.lsn, wanted.lsn + 1, "the timeline's record");
+        if endpoint == away.store {
+            wait_until_archived(&node);
+            wait::until("the reason is named", || expect_no_writes(&mut client).contains("was not made").then_some(()));
+        }
+        if stops_in_order {
+            assert_eq!(node.stop().code(), Some(0));
+        } else {
+            node.kill9();
+        }
+    }
+
+    let node = start(away.store);
+    let mut client = node.client();
+    let _ = expect_no_writes(&mut client);
+    away.outage.of(None);
+    wait_for_writes(&mut client);
+    let mut states = vec![digest(&mut client)];
+    for index in 0..3 {
+        client.expect(&["SET", "later", &index.to_string()]);
+        states.push(digest(&mut client));
+    }
+    wait_until_archived(&node);
+    node.kill9();
+    for state in states {
+        let (lsn, into) = (state.lsn.to_string(), away.scene.path(&format!("again-{}", state.lsn)));
+        let mut command = Command::new(binary());
+        command.args(["restore", "--archive", "gs://bucket/elsewhere", "--to-lsn", &lsn, "--json", "--into"]);
+        let report = run(command.arg(into).envs(away.environment(away.store))).expect_code(0).json();
+        assert_eq!(report["digest"].as_str(), Some(state.sha256.as_str()), "{report}");
+    }
+}
+
+#[test]
+fn a_restored_directory_whose_log_cannot_be_begun_answers_reads_and_goes_on_when_it_can() {
+    let scene = Scene::new();
+    let node = scene.start("original");
+    write_some(&mut node.client(), "original", 10);
+    let wanted = digest(&mut node.client());
+    assert_eq!(node.stop().code(), Some(0));
+    for name in ["same", "own"] {
+        let _ = scene.restore(name, &[]).expect_code(0);
+    }
+    for (name, archive) in
+        [("same", scene.archive().to_owned()), ("own", format!("file://{}", scene.path("own-archive").display()))]
+    {
+        // No log can be begun where its directory should be; each start takes the next number.
+        let [second, third, fourth] = [2, 3, 4].map(|number| scene.path(name).join(format!("wal/{number:010}")));
+        for in_the_way in [&second, &third, &fourth] {
+            std::fs::write(in_the_way, "not a directory").unwrap();
+        }
+        let options = Options::new().archive(&archive);
+        for (in_the_way, stops_in_order) in [(second, false), (third, true)] {
+            let node = Node::start(&scene.path(name), &options);
+            let mut client = node.client();
+            assert_eq!(digest(&mut client), wanted, "{name}");
+            let refusal = expect_no_writes(&mut client);
+            assert!(refusal.contains("the log cannot go on"), "it does not say why: {refusal}");
+            let check = reddb(&["check", "--admin", &node.admin_url()]);
+            assert_eq!(check.code, 2, "{}", check.stdout);
+            if stops_in_order {
+                assert_eq!(node.stop().code(), Some(0));
+            } else {
+                node.kill9();
+            }
+            std::fs::remove_file(in_the_way).unwrap();
+        }
+        let node = Node::start(&scene.path(name), &options);
+        let mut client = node.client();
+        let _ = expect_no_writes(&mut client);
+        std::fs::remove_file(fourth).unwrap();
+        wait_for_writes(&mut client);
+        let (first, state) = (receipt(&mut client), digest(&mut client));
+        assert_eq!((first.timeline, first.lsn), (4, wanted.lsn + 2), "{name}");
+        wait_until_archived(&node);
+        assert_eq!(node.stop().code(), Some(0));
+        let _ = reddb(&["verify", "--archive", &archive]).expect_code(0);
+        let into = scene.path(&format!("{name}-again"));
+        let into = into.to_str().unwrap();
+        let report = reddb(&["restore", "--archive", &archive, "--into", into, "--json"]).expect_code(0).json();
+        assert_eq!(report["digest"].as_str(), Some(state.sha256.as_str()), "{name}: {report}");
+    }
 }
 
 #[test]

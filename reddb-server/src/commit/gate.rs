@@ -19,7 +19,8 @@ pub(crate) enum Condition {
     Poisoned,
     /// The archive belongs to another history, or another writer has taken over.
     Fenced,
-    /// A restored directory's timeline has no number yet: that is claimed in the archive, which is away.
+    /// A restored directory's timeline has not begun in the archive yet: it has no number there, or nothing that a restore could
+    /// start from.
     TimelinePending,
     /// The wall clock jumped forward further than allowed.
     ClockJump,
@@ -56,7 +57,15 @@ pub(crate) struct WritePermit(());
 #[derive(Debug, Default)]
 pub(crate) struct WriteGate {
     closed: AtomicBool,
-    conditions: Mutex<BTreeMap<Condition, String>>,
+    conditions: Mutex<BTreeMap<Condition, Held>>,
+}
+
+/// A condition that holds.
+#[derive(Debug)]
+struct Held {
+    reason: String,
+    /// Whether the log says so.
+    said: bool,
 }
 
 impl WriteGate {
@@ -85,7 +94,7 @@ impl WriteGate {
     /// The condition that refuses writes, if one does, with its reason.
     #[must_use]
     pub(crate) fn refusal(&self) -> Option<(Condition, String)> {
-        self.conditions.lock().first_key_value().map(|(condition, reason)| (*condition, reason.clone()))
+        self.conditions.lock().first_key_value().map(|(condition, held)| (*condition, held.reason.clone()))
     }
 
     /// Whether the condition holds.
@@ -101,16 +110,38 @@ impl WriteGate {
             return false;
         }
         let reason = reason();
-        tracing::warn!(code = condition.code(), %reason, "writes are refused");
-        conditions.insert(condition, reason);
-        self.closed.store(true, Ordering::Release);
+        warn(condition, &reason);
+        self.insert(&mut conditions, condition, Held { reason, said: true });
         true
+    }
+
+    /// Sets a condition that is expected to be over before anybody can ask for a write: [`WriteGate::say`] tells of it if it is not.
+    pub(crate) fn set_silently(&self, condition: Condition, reason: impl FnOnce() -> String) {
+        let mut conditions = self.conditions.lock();
+        if !conditions.contains_key(&condition) {
+            self.insert(&mut conditions, condition, Held { reason: reason(), said: false });
+        }
+    }
+
+    fn insert(&self, conditions: &mut BTreeMap<Condition, Held>, condition: Condition, held: Held) {
+        conditions.insert(condition, held);
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// Tells of a condition that was set silently and still holds.
+    pub(crate) fn say(&self, condition: Condition) {
+        if let Some(held) = self.conditions.lock().get_mut(&condition)
+            && !held.said
+        {
+            held.said = true;
+            warn(condition, &held.reason);
+        }
     }
 
     /// Gives a condition that holds another reason: why it still does.
     pub(crate) fn explain(&self, condition: Condition, reason: impl FnOnce() -> String) {
-        if let Some(said) = self.conditions.lock().get_mut(&condition) {
-            *said = reason();
+        if let Some(held) = self.conditions.lock().get_mut(&condition) {
+            held.reason = reason();
         }
     }
 
@@ -120,11 +151,17 @@ impl WriteGate {
             return;
         }
         let mut conditions = self.conditions.lock();
-        if conditions.remove(&condition).is_some() {
-            tracing::info!(code = condition.code(), "the condition that refused writes is over");
+        if let Some(held) = conditions.remove(&condition) {
+            if held.said {
+                tracing::info!(code = condition.code(), "the condition that refused writes is over");
+            }
             self.closed.store(!conditions.is_empty(), Ordering::Release);
         }
     }
+}
+
+fn warn(condition: Condition, reason: &str) {
+    tracing::warn!(code = condition.code(), %reason, "writes are refused");
 }
 
 #[cfg(test)]
@@ -152,6 +189,18 @@ mod tests {
         gate.set(Condition::TimelinePending, || "away".to_owned());
         gate.explain(Condition::TimelinePending, || "being claimed".to_owned());
         assert_eq!(gate.refusal(), Some((Condition::TimelinePending, "being claimed".to_owned())));
+    }
+
+    #[test]
+    fn a_condition_that_is_set_silently_refuses_writes_and_leaves_another_reason_alone() {
+        let gate = WriteGate::new();
+        gate.set_silently(Condition::TimelinePending, || "being begun".to_owned());
+        gate.set_silently(Condition::TimelinePending, || "again".to_owned());
+        gate.say(Condition::TimelinePending);
+        assert!(gate.admit().expect_err("closed").text().contains("(timeline_pending): being begun"));
+        gate.clear(Condition::TimelinePending);
+        gate.say(Condition::TimelinePending);
+        gate.admit().expect("open again");
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! directory ▸ log and engine ▸ claim an epoch in the archive ▸ the timeline's first record ▸ threads
 //! ```
 //! Nothing is acknowledged before the last step. Each step may be repeated after a crash: a claim that came to nothing
-//! leaves an epoch that nobody writes in, a timeline without a first record is begun again. Where the archive is away, a restored
-//! directory is opened without its timeline's first record, for reading; the archive's keeper begins the timeline later.
+//! leaves an epoch that nobody writes in, a timeline without a first record is begun again. A restored directory is opened without
+//! its timeline's first record, for reading; the archive's keeper begins the timeline, at once where it can.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use parking_lot::Mutex;
 use reddb_file::control::{ControlState, Shutdown};
 use reddb_file::vfs::{StdVfs, Vfs};
 use reddb_file::wal::WalWriter;
-use reddb_file::{Epoch, TimelineId, TimelineRecord};
+use reddb_file::{Epoch, Lsn, TimelineId, TimelineRecord};
 
 use super::archive::{
-    Archive, ArchiveParts, Begun, ClaimState, Claimed, Claiming, away, claim_at_start, timeline_pending,
+    Archive, ArchiveParts, BEING_BEGUN, Begun, ClaimState, Claimed, Claiming, away, claim_at_start, timeline_pending,
 };
 use super::begin::{Fork, first_record};
 use super::bridge::{Checkpoints, Log, LogPlace, Past};
@@ -80,6 +80,9 @@ pub(super) async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Databa
         (Some(from), Begun::NeedsNumber) => restored_clock_offset_ms(from, clock.wall_ms()),
         _ => control.clock_offset_ms,
     };
+    // Whether the archive holds what a restored directory's timeline begins with is known at the latest when a first write follows
+    // the timeline's first record.
+    let has_yet_to_write = fork.as_ref().is_some_and(|from| end.lsn <= from.fork.lsn.next().unwrap_or(Lsn::MAX));
     let claiming = Claiming {
         identity: directory.identity,
         timeline: control.timeline,
@@ -107,22 +110,24 @@ pub(super) async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Databa
         _ => None,
     };
     let is_owned = matches!(claimed.claim, ClaimState::Owned(_));
-    let new = begun != Begun::Yes && claimed.lacks_snapshot();
+    let waits = is_owned && (has_yet_to_write || (begun == Begun::No && claimed.lacks_snapshot()));
     let database = blocking(move || {
-        let begins = begun == Begun::No || (begun == Begun::NeedsNumber && is_owned);
-        let wal = start_log(&config, &mut directory, &recovered, &claimed, fork.as_ref().filter(|_| begins))?;
+        let wal = start_log(&config, &mut directory, &recovered, &claimed)?;
         // A new directory is nobody's copy, whenever it comes to claim.
         if is_owned || (begun != Begun::Yes && nobodys_copy) {
             directory.lock.leave_place(&own_place)?;
         }
-        let started = Started { directory, recovered, claimed, wal, begins, fork: fork.filter(|_| !begins) };
+        let begins = begun == Begun::No;
+        let started = Started { directory, recovered, claimed, wal, begins, fork, has_yet_to_write };
         run(config, clock, gate, started, place)
     })
     .await?;
-    if new {
-        // Without a snapshot a restore replays the whole log: one whose archive is new makes one before anybody can write.
-        database.inner.archive.first_snapshot().await;
+    if waits {
+        // A restored directory takes writes when its timeline has begun. A new one's archive has a snapshot from the beginning: that
+        // is cheap, and spares a restore the replay of the whole log.
+        database.inner.archive.settled().await;
     }
+    database.inner.gate.say(Condition::TimelinePending);
     Ok(database)
 }
 
@@ -154,15 +159,16 @@ struct Started {
     begins: bool,
     /// What a timeline that has no number yet is begun with.
     fork: Option<Fork>,
+    /// Whether a restored directory has written nothing yet but its timeline's first record.
+    has_yet_to_write: bool,
 }
 
-/// Fixes timeline and epoch in the control file, and opens the log: a new one for the timeline that begins at `fork`.
+/// Fixes the epoch in the control file, and opens the log.
 fn start_log(
     config: &Config,
     directory: &mut Directory,
     recovered: &Recovered,
     claimed: &Claimed,
-    fork: Option<&Fork>,
 ) -> Result<WalWriter, OpenFault> {
     let end = recovered.log.end();
     let before = directory.control.state().clone();
@@ -175,9 +181,6 @@ fn start_log(
         state.durable = end;
     }
     directory.control.write(&state)?;
-    if let Some(fork) = fork {
-        return fork.log(&mut directory.control, claimed.number, epoch);
-    }
     Ok(WalWriter::open(
         Arc::clone(&directory.vfs),
         &config.dir,
@@ -218,13 +221,16 @@ fn run(
     started: Started,
     place: LogPlace,
 ) -> Result<Database, OpenFault> {
-    let Started { directory, recovered, claimed, wal, begins, fork } = started;
+    let Started { directory, recovered, claimed, wal, begins, fork, has_yet_to_write } = started;
     let Directory { vfs: _, lock, identity, control } = directory;
     let engine: Arc<dyn Engine> = recovered.engine;
     let first = begins.then(|| first_record(control.state()));
     let (timeline, clock_offset_ms) = state_timeline(&engine, control.state(), first.as_ref(), fork.as_ref())?;
-    if let (Some(_), ClaimState::Pending { reason, .. }) = (&fork, &claimed.claim) {
-        gate.set(Condition::TimelinePending, || timeline_pending(&claimed.url, &away(reason)));
+    if has_yet_to_write {
+        gate.set_silently(Condition::TimelinePending, || match &claimed.claim {
+            ClaimState::Owned(_) => timeline_pending(&claimed.url, BEING_BEGUN),
+            ClaimState::Pending { reason, .. } => timeline_pending(&claimed.url, &away(reason)),
+        });
     }
     let seed = u64::from_le_bytes(*random_id().first_chunk().unwrap_or(&[0; 8]));
     let env = Arc::new(Env::new(clock_offset_ms, seed));

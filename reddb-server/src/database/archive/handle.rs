@@ -1,5 +1,6 @@
-//! The handle of the running archiver, and the task that looks after it: it claims where the store was away at the start,
-//! makes the first snapshot and the scheduled ones, and closes the write gate where another writer has taken over.
+//! The handle of the running archiver, and the task that looks after it: it claims where the store was away at the start, begins
+//! a restored directory's timeline and lets it take writes, makes the first snapshot and the scheduled ones, and closes the
+//! write gate where another writer has taken over.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,10 +42,17 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const CLAIM_RETRY: Duration = Duration::from_secs(2);
 /// How long a caller waits for the archive to take a restore point.
 const MARK_PATIENCE: Duration = Duration::from_secs(30);
-/// How long a new database waits for its first snapshot before it takes writes.
-const FIRST_SNAPSHOT_PATIENCE: Duration = Duration::from_secs(30);
+/// How long opening a database waits for its first snapshot, and for a restored one's timeline to begin, before it answers reads.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a snapshot that failed waits before it is tried again where writes wait for it.
+const AWAITED_SNAPSHOT_RETRY: Duration = Duration::from_secs(5);
 /// How long a snapshot that failed waits before it is tried again by itself.
 const SNAPSHOT_RETRY: Duration = Duration::from_secs(60);
+
+/// Why a restored directory takes no writes yet whose archive is there.
+pub(in crate::database) const BEING_BEGUN: &str = "it is being begun";
+/// What every restore from an archive starts with that begins at a fork.
+const FIRST_SNAPSHOT: &str = "the first snapshot, which any restore from there starts with,";
 
 /// A published snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -99,8 +107,8 @@ struct Shared {
     /// Why nothing is archived, while no archiver runs.
     waiting_for: Mutex<Option<String>>,
     snapshots: Mutex<Snapshots>,
-    /// Told when the first snapshot was tried, whatever came of it.
-    first_tried: Notify,
+    /// Told when the first snapshot was tried or the timeline begun, whatever came of it.
+    settled: Notify,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -136,7 +144,7 @@ pub(in crate::database) struct ArchiveParts {
     pub(in crate::database) control: Arc<Mutex<ControlFile>>,
     pub(in crate::database) gate: Arc<WriteGate>,
     pub(in crate::database) clock: Arc<dyn Clock>,
-    /// What the timeline of a restored directory is begun with, where it could not be begun at the start.
+    /// What the timeline of a restored directory is begun with, where it has not begun.
     pub(in crate::database) fork: Option<Fork>,
 }
 
@@ -161,7 +169,7 @@ impl Archive {
             opened_ms: clock.wall_ms(),
             waiting_for: Mutex::new(None),
             snapshots: Mutex::new(Snapshots { last_ms: clock.wall_ms(), last: None, last_ok: true }),
-            first_tried: Notify::new(),
+            settled: Notify::new(),
         });
         let (stop, stopped) = watch::channel(false);
         let keeper = Keeper {
@@ -179,10 +187,14 @@ impl Archive {
             stopped,
         };
         let task = match claimed.claim {
-            ClaimState::Owned(claim) => {
+            ClaimState::Owned(claim) if keeper.fork.is_none() => {
                 // Running before anybody can ask for it.
                 let handle = keeper.start_archiver(&claim);
                 tokio::spawn(keeper.keep(handle, *claim))
+            }
+            ClaimState::Owned(claim) => {
+                *shared.waiting_for.lock() = Some(BEING_BEGUN.to_owned());
+                tokio::spawn(keeper.begin_then_keep(*claim, claimed.number))
             }
             ClaimState::Pending { claimer, reason } => {
                 *shared.waiting_for.lock() = Some(away(&reason));
@@ -192,9 +204,12 @@ impl Archive {
         Ok(Self { shared, stop, keeper: Mutex::new(Some(task)) })
     }
 
-    /// Waits until the first snapshot was made, or could not be made.
-    pub(in crate::database) async fn first_snapshot(&self) {
-        self.shared.first_snapshot().await;
+    /// Waits until the first snapshot was made and the timeline begun, whichever of them comes first of those that are still to
+    /// come, or could not be; but not for ever.
+    pub(in crate::database) async fn settled(&self) {
+        if tokio::time::timeout(SETTLE_PATIENCE, self.shared.settled.notified()).await.is_err() {
+            tracing::warn!("the archive's first snapshot is not published yet; see `reddb check`");
+        }
     }
 
     pub(in crate::database) async fn backup(&self, reason: &str) -> Result<BackupSummary, CommandError> {
@@ -317,14 +332,6 @@ impl Shared {
         *self.waiting_for.lock() = Some(reason);
     }
 
-    async fn first_snapshot(&self) {
-        if tokio::time::timeout(FIRST_SNAPSHOT_PATIENCE, self.first_tried.notified()).await.is_err() {
-            tracing::warn!(
-                "the first snapshot is not published yet; until it is, only a log that goes back to LSN 1 can be restored"
-            );
-        }
-    }
-
     async fn snapshot(&self, handle: &ArchiverHandle, reason: &str) -> Result<BackupSummary, HandleError> {
         let started = Instant::now();
         let progress = Arc::new(Mutex::new(SnapshotProgress::default()));
@@ -353,11 +360,11 @@ pub(in crate::database) fn away(reason: &str) -> String {
     format!("it cannot be reached: {reason}")
 }
 
-/// Why a restored directory takes no writes yet, given why its timeline has not begun.
+/// Why a restored directory takes no writes yet, given why its timeline has not begun in the archive.
 pub(in crate::database) fn timeline_pending(url: &str, reason: &str) -> String {
     format!(
-        "this directory was restored, and its new timeline gets its number from the archive {url}: {reason}. Reads go on; writes go on by \
-         themselves once the timeline has begun"
+        "this directory was restored, and takes writes once its new timeline has begun in the archive {url}: {reason}. Reads go on; \
+         writes go on by themselves then"
     )
 }
 
@@ -394,28 +401,19 @@ impl Keeper {
 
     async fn claim_then_keep(mut self, mut claimer: Box<Claimer>) {
         let Some(claim) = self.claim(&mut claimer).await else { return };
-        while let Err(reason) = self.go_on_in(&claim, claimer.number()).await {
+        tracing::info!(epoch = %claim.epoch, "the archive is back and claimed");
+        self.begin_then_keep(claim, claimer.number()).await;
+    }
+
+    async fn begin_then_keep(mut self, claim: Claim, number: TimelineNumber) {
+        while let Err(reason) = self.go_on_in(&claim, number).await {
             let reason = format!("it is claimed, but the log cannot go on: {reason}");
-            if self.gate.holds(Condition::Poisoned) || self.put_off(reason).await {
+            if self.put_off(reason).await || self.gate.holds(Condition::Poisoned) {
                 return;
             }
         }
-        tracing::info!(epoch = %claim.epoch, "the archive is back and claimed");
         let handle = self.start_archiver(&claim);
-        let (shared, gate, is_new) =
-            (Arc::clone(&self.shared), Arc::clone(&self.gate), claim.newest_snapshot.is_none());
-        let open_gate = async move {
-            // As at a start: an archive that begins with this timeline has a snapshot before anybody can write.
-            if is_new && gate.holds(Condition::TimelinePending) {
-                shared.first_snapshot().await;
-            }
-            gate.clear(Condition::TimelinePending);
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            () = self.keep(handle, claim) => {}
-            () = open_gate => {}
-        }
+        self.keep(handle, claim).await;
     }
 
     /// Claims as soon as the store lets it; `None` where that is refused for good, or the server stops.
@@ -454,6 +452,7 @@ impl Keeper {
     /// Says why nothing is archived yet, and waits before the next attempt; says whether to stop.
     async fn put_off(&mut self, reason: String) -> bool {
         self.shared.say(&self.gate, reason);
+        self.shared.settled.notify_one();
         self.wait(CLAIM_RETRY).await
     }
 
@@ -500,25 +499,19 @@ impl Keeper {
             Some(newest) => self.remember(newest).await,
             None => None,
         };
+        if claim.needs_snapshot {
+            let reason = format!("{FIRST_SNAPSHOT} is being made");
+            self.gate.explain(Condition::TimelinePending, || timeline_pending(&self.shared.url, &reason));
+        }
         let mut try_at = Instant::now();
         let mut was_online = true;
         loop {
             let state = handle.status().state;
-            match state {
-                ArchiverState::Fenced { by } => {
-                    self.gate.set(Condition::Fenced, || {
-                        format!(
-                            "epoch {by} has been claimed: another writer has taken this archive over; stop this one"
-                        )
-                    });
-                    return;
-                }
-                ArchiverState::Ended => {
-                    self.gate
-                        .set(Condition::Poisoned, || "the archiver stopped on an internal error; restart".to_owned());
-                    return;
-                }
-                ArchiverState::Online | ArchiverState::Retrying { .. } => {}
+            if self.has_ended(state) {
+                return;
+            }
+            if !claim.needs_snapshot || last_made_ms.is_some() {
+                self.take_writes();
             }
             let online = state == ArchiverState::Online;
             if online && !was_online {
@@ -534,18 +527,52 @@ impl Keeper {
                     // The archiver gives a running snapshot up when it is shut down.
                     _ = stopped.wait_for(|stopped| *stopped) => return,
                 };
-                self.shared.first_tried.notify_one();
                 if let Err(error) = made {
                     tracing::warn!(%error, "the {reason} snapshot was not made; it is tried again");
-                    try_at = Instant::now() + SNAPSHOT_RETRY;
+                    try_at = Instant::now() + self.retry_after(&error);
                 }
+                self.shared.settled.notify_one();
             }
             let snapshots = *self.shared.snapshots.lock();
+            let has_new = last_made_ms.is_none() && snapshots.last.is_some();
             last_made_ms = snapshots.last.map(|_| snapshots.last_ms).or(last_made_ms);
-            if self.wait(LOOK_INTERVAL).await {
+            if !has_new && self.wait(LOOK_INTERVAL).await {
                 return;
             }
         }
+    }
+
+    /// Closes the write gate for good where the archiver's work is over; says whether it is.
+    fn has_ended(&self, state: ArchiverState) -> bool {
+        match state {
+            ArchiverState::Fenced { by } => self.gate.set(Condition::Fenced, || {
+                format!("epoch {by} has been claimed: another writer has taken this archive over; stop this one")
+            }),
+            ArchiverState::Ended => {
+                self.gate.set(Condition::Poisoned, || "the archiver stopped on an internal error; restart".to_owned())
+            }
+            ArchiverState::Online | ArchiverState::Retrying { .. } => return false,
+        };
+        self.shared.settled.notify_one();
+        true
+    }
+
+    /// The archive holds what a restored directory's timeline begins with, so every state from here on can be restored.
+    fn take_writes(&self) {
+        if self.gate.holds(Condition::TimelinePending) {
+            self.gate.clear(Condition::TimelinePending);
+            self.shared.settled.notify_one();
+        }
+    }
+
+    /// How long a snapshot that failed waits. Where writes wait for it, they are told why.
+    fn retry_after(&self, error: &HandleError) -> Duration {
+        if !self.gate.holds(Condition::TimelinePending) {
+            return SNAPSHOT_RETRY;
+        }
+        let reason = format!("{FIRST_SNAPSHOT} was not made: {error}; it is tried again");
+        self.gate.explain(Condition::TimelinePending, || timeline_pending(&self.shared.url, &reason));
+        AWAITED_SNAPSHOT_RETRY
     }
 
     /// Without a snapshot a restore replays the whole log, so the first is always due. Where there is a schedule, an attempt that
