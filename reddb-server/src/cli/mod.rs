@@ -9,6 +9,7 @@ pub(crate) mod backup;
 pub(crate) mod check;
 pub(crate) mod client;
 pub(crate) mod demo;
+pub(crate) mod environment;
 pub(crate) mod exit;
 pub(crate) mod info;
 pub(crate) mod inspect;
@@ -55,7 +56,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run_command(command: Command) -> Result<Exit, CliError> {
-    let password = password_from_environment()?;
+    let password = environment::password()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -75,10 +76,4 @@ fn run_command(command: Command) -> Result<Exit, CliError> {
     });
     runtime.shutdown_timeout(RUNTIME_GRACE);
     result
-}
-
-fn password_from_environment() -> Result<Option<String>, CliError> {
-    std::env::var_os("REDDB_PASSWORD")
-        .map(|password| password.into_string().map_err(|_| CliError::usage("REDDB_PASSWORD is not text")))
-        .transpose()
 }

@@ -4,9 +4,11 @@ use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
 
+use crate::cli::environment;
+
 /// Begins to log; does nothing where somebody has begun before.
 pub(super) fn start() {
-    let chosen = std::env::var("REDDB_LOG").unwrap_or_default();
+    let chosen = std::env::var(environment::LOG).unwrap_or_default();
     let filter = if chosen.is_empty() { EnvFilter::new("info") } else { EnvFilter::new(&chosen) };
     let colours = std::io::stderr().is_terminal();
     // What cannot be written is lost; saying so on stderr too would panic, and a full disk must not end the server.

@@ -27,6 +27,7 @@ use tokio::task::JoinHandle;
 
 use self::addresses::AddressFile;
 use self::signals::Signals;
+use super::environment;
 use super::exit::{CliError, Exit};
 use super::settings::{ServeArgs, ServeSettings};
 use crate::admin::{Admin, ClientsDocument};
@@ -50,6 +51,7 @@ const POISON_REMINDER: Duration = Duration::from_secs(60);
 pub(crate) async fn run(args: ServeArgs, password: Option<String>) -> Result<Exit, CliError> {
     let mut settings = args.resolve(password)?;
     logging::start();
+    environment::warn_of_unknown();
     let mut signals = Signals::listen()?;
     descriptors::raise(&mut settings);
     let admin_listener = bind(settings.admin, "admin").await?;
