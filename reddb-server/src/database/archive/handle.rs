@@ -500,8 +500,7 @@ impl Keeper {
             None => None,
         };
         if claim.needs_snapshot {
-            let reason = format!("{FIRST_SNAPSHOT} is being made");
-            self.gate.explain(Condition::TimelinePending, || timeline_pending(&self.shared.url, &reason));
+            self.tell_what_is_missing();
         }
         let mut try_at = Instant::now();
         let mut was_online = true;
@@ -539,6 +538,20 @@ impl Keeper {
             if !has_new && self.wait(LOOK_INTERVAL).await {
                 return;
             }
+        }
+    }
+
+    /// Whoever begins with this archive waits for its first snapshot; one whose data an earlier archive holds goes on.
+    fn tell_what_is_missing(&self) {
+        if self.gate.holds(Condition::TimelinePending) {
+            let reason = format!("{FIRST_SNAPSHOT} is being made");
+            self.gate.explain(Condition::TimelinePending, || timeline_pending(&self.shared.url, &reason));
+        } else {
+            tracing::warn!(
+                archive = %self.shared.url,
+                "this archive begins in the middle of the log: no state before its first snapshot can be restored from it; keep \
+                 the former archive until `reddb check` names a snapshot"
+            );
         }
     }
 
