@@ -5,6 +5,7 @@
 //! the lock in it; one that nobody holds is what a killed restore left, and the next restore into the same target removes
 //! it. The lock's file stays in the finished directory.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +23,7 @@ use crate::progress::Meter;
 /// What the name of a staging directory begins with, after a dot and the target's name.
 const STAGING_INFIX: &str = ".staging-";
 
-/// How often a staging directory is removed: a thread may make it anew.
+/// How often a staging directory is removed: a thread may make it anew, or something in it.
 const REMOVALS_MAX: u32 = 10;
 
 /// A directory under construction.
@@ -77,13 +78,13 @@ impl Staging {
         StagedDirectory::new(self.root.clone(), self.root.join(base.as_str()))
     }
 
-    /// Removes what was built. Under another name first, because threads may still be at work in it: what they create from
-    /// then on has no place, and so cannot come in between.
+    /// Removes what was built. Under another name first, because threads may still be at work in it: who looks for a place in
+    /// it from then on finds none.
     pub(super) fn discard(&self) {
         for _ in 0..REMOVALS_MAX {
             let unfindable = self.root.with_file_name(staging_name(&self.name));
             let removed = match self.vfs.rename(&self.root, &unfindable) {
-                Ok(()) => self.vfs.remove_dir_all(&unfindable),
+                Ok(()) => remove_unfindable(&*self.vfs, &unfindable),
                 Err(error) if error.is_not_found() => return,
                 Err(error) => Err(error),
             };
@@ -122,6 +123,18 @@ pub(super) fn probe(vfs: &dyn Vfs, archive: Option<&Path>, into: &Path) -> Resul
     let target = target::check(vfs, archive, into)?;
     let root = make_root(vfs, &target, into)?;
     Ok(vfs.remove_dir_all(&root)?)
+}
+
+/// Removes a directory that nobody finds any more. A thread that had found its place before may have made its file after the
+/// place was emptied: once each, so trying again comes to an end.
+fn remove_unfindable(vfs: &dyn Vfs, dir: &Path) -> Result<(), VfsError> {
+    for _ in 1..REMOVALS_MAX {
+        match vfs.remove_dir_all(dir) {
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {}
+            removed => return removed,
+        }
+    }
+    vfs.remove_dir_all(dir)
 }
 
 /// A name for a staging directory of the target of this name; another one each time.
@@ -189,4 +202,74 @@ fn sync_tree(vfs: &dyn Vfs, dir: &Path, meter: &Meter) -> Result<(), VfsError> {
         meter.item();
     }
     vfs.sync_dir(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use reddb_file::vfs::{StdVfs, VfsFile, VfsMetadata, VfsResult};
+
+    use super::*;
+
+    /// The system's files, and as many threads that had each found the place for a file before the directory was renamed,
+    /// and make it when a removal has emptied the place.
+    #[derive(Debug)]
+    struct LateFiles(std::sync::atomic::AtomicU32);
+
+    impl Vfs for LateFiles {
+        fn remove_dir_all(&self, path: &Path) -> VfsResult<()> {
+            let left = self.0.load(Ordering::SeqCst);
+            if left == 0 {
+                return StdVfs.remove_dir_all(path);
+            }
+            self.0.store(left - 1, Ordering::SeqCst);
+            for entry in fs::read_dir(path).expect("there") {
+                fs::remove_file(entry.expect("an entry").path()).expect("is removed");
+            }
+            fs::write(path.join(left.to_string()), "late").expect("is made");
+            fs::remove_dir(path).map_err(|error| VfsError::new(VfsOp::Remove, path, error))
+        }
+
+        fn open(&self, path: &Path, mode: OpenMode) -> VfsResult<Arc<dyn VfsFile>> {
+            StdVfs.open(path, mode)
+        }
+
+        fn rename(&self, from: &Path, to: &Path) -> VfsResult<()> {
+            StdVfs.rename(from, to)
+        }
+
+        fn link(&self, from: &Path, to: &Path) -> VfsResult<()> {
+            StdVfs.link(from, to)
+        }
+
+        fn remove(&self, path: &Path) -> VfsResult<()> {
+            StdVfs.remove(path)
+        }
+
+        fn list(&self, path: &Path) -> VfsResult<Vec<reddb_file::vfs::VfsEntry>> {
+            StdVfs.list(path)
+        }
+
+        fn create_dir_all(&self, path: &Path) -> VfsResult<()> {
+            StdVfs.create_dir_all(path)
+        }
+
+        fn sync_dir(&self, path: &Path) -> VfsResult<()> {
+            StdVfs.sync_dir(path)
+        }
+
+        fn metadata(&self, path: &Path) -> VfsResult<Option<VfsMetadata>> {
+            StdVfs.metadata(path)
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_made_while_everything_is_removed_is_removed_too() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let vfs = Arc::new(LateFiles(3.into()));
+        let staging = Staging::create(vfs, None, &parent.path().join("into")).expect("is made");
+        staging.discard();
+        assert_eq!(fs::read_dir(parent.path()).expect("readable").count(), 0);
+    }
 }
