@@ -501,14 +501,7 @@ async fn a_restore_that_is_dropped_leaves_nothing() {
         // Threads end by themselves: the directory is gone once they have, or the restore had been complete.
         let entries = || std::fs::read_dir(parent.path()).unwrap().map(|entry| entry.unwrap().file_name());
         let settled = || entries().all(|name| name == "restored");
-        for _ in 0..1000 {
-            if settled() {
-                break;
-            }
-            // Sleep: a thread of the runtime ends without an event that a test could wait for.
-            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-        }
-        assert!(settled(), "{:?}", entries().collect::<Vec<_>>());
+        crate::tests::until(settled).await;
         if done || into.exists() {
             assert_eq!(std::fs::read(into.join("log")).unwrap(), archive.state(T2, 45));
         }
