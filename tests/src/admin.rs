@@ -2,7 +2,8 @@
 
 use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+
+use crate::wait::PATIENCE;
 
 /// An answer.
 #[derive(Debug, Clone)]
@@ -41,8 +42,8 @@ pub fn post(address: SocketAddr, path: &str, body: &serde_json::Value) -> Result
 }
 
 fn request(address: SocketAddr, method: &str, path: &str, body: Option<&serde_json::Value>) -> Result<Response> {
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(10))?;
-    stream.set_read_timeout(Some(Duration::from_secs(120)))?;
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     let body = body.map(ToString::to_string).unwrap_or_default();
     let head = format!(
         "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\n\

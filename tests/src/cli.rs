@@ -4,6 +4,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::wait::PATIENCE;
+
 /// The program under test: `REDDB_BIN` where it is set, else the one that cargo built for this package's tests.
 ///
 /// # Panics
@@ -73,6 +75,15 @@ pub fn run(command: &mut Command) -> Outcome {
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
+}
+
+/// A command of any program that is ended, with the exit code 124, where it takes longer than anything may: one that waits for
+/// an answer that never comes must not hold the tests up.
+#[must_use]
+pub fn bounded(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new("timeout");
+    command.arg(PATIENCE.as_secs().to_string()).arg(program);
+    command
 }
 
 /// A command that obeys the permissions of files: root's does without the capabilities that overrule them. `None`, and a

@@ -5,7 +5,8 @@
 
 use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Result, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+
+use crate::wait::PATIENCE;
 
 /// Longest bulk string this client takes.
 const BULK_BYTES_MAX: usize = 512 * 1024 * 1024;
@@ -13,8 +14,6 @@ const BULK_BYTES_MAX: usize = 512 * 1024 * 1024;
 const ELEMENTS_MAX: usize = 64 * 1024 * 1024;
 /// Deepest nesting this client takes.
 const DEPTH_MAX: usize = 32;
-/// No reply takes longer.
-const REPLY_MAX: Duration = Duration::from_secs(60);
 
 /// A reply.
 #[derive(Debug, Clone, PartialEq)]
@@ -114,10 +113,10 @@ impl Client {
     /// # Errors
     /// Nobody listens there, or the connection failed.
     pub fn connect(address: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(10))?;
+        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(REPLY_MAX))?;
-        stream.set_write_timeout(Some(REPLY_MAX))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
         Ok(Self { reader: BufReader::with_capacity(64 * 1024, stream) })
     }
 

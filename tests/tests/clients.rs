@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use reddb_tests::cli::run;
+use reddb_tests::cli::{bounded, run};
 use reddb_tests::{Node, Options};
 use redis::Commands;
 
@@ -22,13 +22,12 @@ fn installed() -> Option<PathBuf> {
 fn expect_works(command: &mut Command) {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::start(&folder.path().join("node"), &Options::new());
-    // A program that waits for an answer that never comes must not hold the tests up.
-    let mut bounded = Command::new("timeout");
-    bounded.arg("120").arg(command.get_program()).args(command.get_args()).arg(node.data.port().to_string());
+    let mut program = bounded(command.get_program());
+    program.args(command.get_args()).arg(node.data.port().to_string());
     if let Some(directory) = command.get_current_dir() {
-        bounded.current_dir(directory);
+        program.current_dir(directory);
     }
-    let outcome = run(&mut bounded).expect_code(0);
+    let outcome = run(&mut program).expect_code(0);
     print!("{}", outcome.stdout);
 }
 

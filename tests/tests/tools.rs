@@ -1,9 +1,9 @@
 //! The tools that come with Redis, unchanged, against this server; and the program's own story.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
-use reddb_tests::cli::{has, reddb, run};
+use reddb_tests::cli::{bounded, has, reddb, run};
 use reddb_tests::resp::{encode, words};
 use reddb_tests::{Node, Options, Value};
 
@@ -20,8 +20,8 @@ impl Served {
     }
 
     fn tool(&self, program: &str) -> Command {
-        let mut command = Command::new("timeout");
-        command.args(["60", program, "-h", "127.0.0.1", "-p", &self.node.data.port().to_string()]);
+        let mut command = bounded(program);
+        command.args(["-h", "127.0.0.1", "-p", &self.node.data.port().to_string()]);
         command
     }
 
@@ -86,22 +86,20 @@ fn redis_cli_shows_statistics() {
     }
     let server = Served::start();
     server.fill(10);
-    let mut command = Command::new("timeout");
-    // Line by line, because the tool keeps what it has not flushed when it is ended.
-    command.args([
-        "3",
-        "stdbuf",
-        "-oL",
-        "redis-cli",
-        "-p",
-        &server.node.data.port().to_string(),
-        "--stat",
-        "-i",
-        "0.2",
-    ]);
-    // It never ends by itself: 124 is what `timeout` says then.
-    let outcome = run(&mut command).expect_code(124);
-    assert!(outcome.stdout.contains("keys") && outcome.stdout.contains("11"), "{}", outcome.stdout);
+    let mut command = bounded("stdbuf");
+    // Line by line, because the tool would keep what it says until there is more.
+    command.args(["-oL", "redis-cli", "-p", &server.node.data.port().to_string(), "--stat", "-i", "0.2"]);
+    let mut tool = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    let mut lines = BufReader::new(tool.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let shows_keys = lines.by_ref().any(|line| {
+        said.push_str(&line);
+        said.contains("keys") && line.split_whitespace().next() == Some("11")
+    });
+    // It never ends by itself, but when nobody reads what it says.
+    drop(lines);
+    tool.wait().unwrap();
+    assert!(shows_keys, "{said}");
 }
 
 #[test]
