@@ -199,12 +199,12 @@ fn random_writes(dice: &mut Dice, keys_max: u64, value_bytes: usize) -> Vec<Engi
         .collect()
 }
 
-/// Waits until `condition` holds; fails after ten seconds.
+/// Waits until `condition` holds; fails where it does not on the slowest of disks.
 #[track_caller]
 fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let start = std::time::Instant::now();
     while !condition() {
-        assert!(start.elapsed().as_secs() < 10, "{what} did not come about");
+        assert!(start.elapsed().as_secs() < 300, "{what} did not come about");
         // Sleep: the background is seen only by asking again.
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
