@@ -244,6 +244,26 @@ impl Node {
         assert!(status.success(), "{command} failed");
     }
 
+    /// Does something while no thread of the process moves, so that its files are those of one moment.
+    ///
+    /// # Panics
+    /// Where they do not stand still in time.
+    pub fn standing_still<T>(&self, act: impl FnOnce() -> T) -> T {
+        self.signal("STOP");
+        wait::until("every thread stands still", || self.threads().iter().all(|state| *state == 'T').then_some(()));
+        let done = act();
+        self.signal("CONT");
+        done
+    }
+
+    /// The state of each thread, as `proc(5)` names it; of one that ends meanwhile, a blank.
+    fn threads(&self) -> Vec<char> {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("the process runs");
+        let state = |stat: String| stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        let stats = threads.map(|thread| std::fs::read_to_string(thread.expect("can be listed").path().join("stat")));
+        stats.map(|stat| stat.ok().and_then(state).unwrap_or(' ')).collect()
+    }
+
     fn end_now(&mut self) {
         self.process.kill().expect("a child can be killed");
         self.process.wait().expect("a child can be waited for");

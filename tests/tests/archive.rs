@@ -14,6 +14,18 @@ use reddb_tests::gcs::account::Account;
 use reddb_tests::gcs::http::{Outage, Server};
 use reddb_tests::scene::wait_until_archived;
 use reddb_tests::{Client, Node, Options, Scene, Value, wait};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+/// Waits until nothing is under way in the archive of a server that has made no snapshot but the first, and no mark: the
+/// catalogue is written last, beside everything else.
+fn wait_until_quiet(scene: &Scene, node: &Node) -> u64 {
+    wait::until("the catalogue names the first snapshot", || {
+        let text = std::fs::read(scene.archive_dir().join("manifest.json")).ok()?;
+        let catalogue: serde_json::Value = serde_json::from_slice(&text).ok()?;
+        (catalogue["body"]["snapshots"].as_array()?.len() == 1).then_some(())
+    });
+    wait_until_archived(node)
+}
 
 fn write_some(client: &mut Client, prefix: &str, count: usize) {
     for index in 0..count {
@@ -81,13 +93,19 @@ fn a_backup_that_failed_while_the_archive_was_away_is_made_good_by_itself() {
 
 /// The store is gone: another kind of file stands where its directory was, so that nothing can be made there.
 fn take_away(scene: &Scene) {
-    std::fs::rename(scene.archive_dir(), scene.path("archive-away")).unwrap();
-    std::fs::write(scene.archive_dir(), "not a directory").unwrap();
+    std::fs::write(scene.path("archive-away"), "not a directory").unwrap();
+    exchange(scene);
 }
 
 fn bring_back(scene: &Scene) {
-    std::fs::remove_file(scene.archive_dir()).unwrap();
-    std::fs::rename(scene.path("archive-away"), scene.archive_dir()).unwrap();
+    exchange(scene);
+    std::fs::remove_file(scene.path("archive-away")).unwrap();
+}
+
+/// At once: at no moment is there nothing where whoever writes at that moment could make a directory.
+fn exchange(scene: &Scene) {
+    let (archive, away) = (scene.archive_dir(), scene.path("archive-away"));
+    renameat_with(CWD, archive, CWD, away, RenameFlags::EXCHANGE).unwrap();
 }
 
 #[test]
@@ -555,7 +573,7 @@ fn an_archive_that_vanishes_under_a_server_is_not_begun_anew() {
     let node = scene.start("node");
     let mut client = node.client();
     write_some(&mut client, "before", 10);
-    wait_until_archived(&node);
+    wait_until_quiet(&scene, &node);
     std::fs::rename(scene.archive_dir(), scene.path("archive-away")).unwrap();
     write_some(&mut client, "during", 10);
     wait::until("the server notices", || {
@@ -587,13 +605,7 @@ fn an_archive_that_is_mounted_over_the_one_of_a_running_server_is_not_touched() 
     std::fs::create_dir(scene.archive_dir()).unwrap();
     let second = scene.start("second");
     write_some(&mut second.client(), "second", 10);
-    let archived = wait_until_archived(&second);
-    // Nothing is under way: the catalogue is written last, beside everything else.
-    wait::until("the catalogue names the first snapshot", || {
-        let text = std::fs::read(scene.archive_dir().join("manifest.json")).ok()?;
-        let catalogue: serde_json::Value = serde_json::from_slice(&text).ok()?;
-        (catalogue["body"]["snapshots"].as_array()?.len() == 1).then_some(())
-    });
+    let archived = wait_until_quiet(&scene, &second);
 
     std::fs::rename(scene.archive_dir(), scene.path("under")).unwrap();
     std::fs::rename(scene.path("disk"), scene.archive_dir()).unwrap();
@@ -677,7 +689,7 @@ fn a_copy_of_a_live_directory_does_not_take_over_and_the_original_starts_without
     let node = scene.start("node");
     write_some(&mut node.client(), "first", 10);
     wait_until_archived(&node);
-    copy_tree(&scene.path("node"), &scene.path("copy"));
+    node.standing_still(|| copy_tree(&scene.path("node"), &scene.path("copy")));
     let log = scene.path("copy.log");
     let mut copy = Command::new(binary())
         .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--memory", "64mb"])

@@ -2,15 +2,19 @@
 //!
 //! The machine's own role is asked then. Here that service is a port of loopback on which nobody listens.
 
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::process::Command;
 
 use reddb_tests::cli::{Outcome, binary, run};
+use socket2::{Domain, Socket, Type};
 
 /// `reddb info` in an environment that holds nothing but these variables, and where no role can be had.
 fn info(archive: &str, variables: &[(&str, &str)]) -> Outcome {
     let home = tempfile::tempdir().unwrap();
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    // Bound, so that nobody else gets the port meanwhile, and not listening.
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let closed = socket.local_addr().unwrap().as_socket().unwrap().to_string();
     let service = format!("http://{closed}");
     let mut command = Command::new(binary());
     command.args(["info", "--archive", archive]).env_clear().env("HOME", home.path());

@@ -10,6 +10,7 @@ use reddb_file::layout::timeline_dir;
 use reddb_file::vfs::StdVfs;
 use reddb_file::wal::{SegmentDescription, SegmentEnd, describe_segment};
 use reddb_tests::digest::{digest, receipt};
+use reddb_tests::scene::wait_until_archived;
 use reddb_tests::{Node, Options, Value, cli, wait};
 
 const KEYS: u64 = 50;
@@ -141,6 +142,8 @@ fn writes_are_refused_while_the_data_directory_is_not_in_its_place() {
     let mut client = node.client();
     assert_eq!(client.expect(&["SET", "key", "before"]), Value::ok());
     for replaced in [false, true] {
+        // The server makes nothing there while the directory is away.
+        wait_until_archived(&node);
         std::fs::rename(&dir, &elsewhere).unwrap();
         if replaced {
             // Not even another directory with another lock is taken for it.

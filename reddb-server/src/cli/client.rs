@@ -155,6 +155,10 @@ fn parse_url(text: &str) -> Result<Url, CliError> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
+    use socket2::{Domain, Socket, Type};
+
     use super::*;
 
     #[test]
@@ -174,8 +178,11 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_there_is_exit_code_4_with_a_hint() {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address");
-        let args = AdminArgs { admin: free.to_string(), password_file: None };
+        // Bound, so that nobody else gets the port meanwhile, and not listening.
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
+        let closed = socket.local_addr().expect("its address").as_socket().expect("of the internet");
+        let args = AdminArgs { admin: closed.to_string(), password_file: None };
         let client = AdminClient::new(&args, None).expect("a client");
         let error = client.get::<serde_json::Value>("/admin/status").await.expect_err("nobody listens there");
         assert_eq!(error.exit(), Exit::Unreachable);
