@@ -79,6 +79,19 @@ impl Scene {
         Node::start(&self.path(name), &self.options())
     }
 
+    /// Starts a server on the directory of that name and waits until its archive has its first snapshot: where the disk is slow,
+    /// a server answers before.
+    ///
+    /// # Panics
+    /// Where it does not come up, or the archive gets none.
+    #[must_use]
+    #[track_caller]
+    pub fn start_with_snapshot(&self, name: &str) -> Node {
+        let node = self.start(name);
+        wait_for_snapshot(&node);
+        node
+    }
+
     /// Runs `reddb restore` from the archive into the directory of that name.
     #[must_use]
     pub fn restore(&self, into: &str, more: &[&str]) -> Outcome {
@@ -94,6 +107,17 @@ impl Scene {
     pub fn verify(&self) -> Outcome {
         reddb(&["verify", "--archive", &self.archive])
     }
+}
+
+/// Waits until the archive has a snapshot.
+///
+/// # Panics
+/// Where it gets none.
+pub fn wait_for_snapshot(node: &Node) {
+    wait::until("the first snapshot", || {
+        let status = node.get("/admin/status").expect("the admin port answers").json();
+        status["archive"]["snapshot_lsn"].as_u64()
+    });
 }
 
 /// Waits until the archive has everything that the server has made durable by now; returns that LSN.

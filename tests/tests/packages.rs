@@ -12,6 +12,7 @@ use reddb_tests::cli::{has, reddb};
 use reddb_tests::debian::{self, Packages};
 use reddb_tests::digest::{Digest, digest, receipt};
 use reddb_tests::resp::{encode, words};
+use reddb_tests::scene::wait_for_snapshot;
 use reddb_tests::{Client, Node, Options, Value, wait};
 
 /// Commands sent at once.
@@ -36,6 +37,7 @@ fn debians_packages_come_back_as_they_were_at_three_moments() {
     let archive = format!("file://{}", folder.path().join("archive").display());
     let dir = folder.path().join("node");
     let node = Node::start(&dir, &Options::new().archive(&archive));
+    wait_for_snapshot(&node);
     println!("{} packages", model.len());
 
     load_with_redis_cli(&node, &model);

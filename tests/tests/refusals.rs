@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use reddb_tests::cli::{binary, obeying_permissions, run};
 use reddb_tests::digest::digest;
+use reddb_tests::scene::wait_for_snapshot;
 use reddb_tests::{Client, Node, Options, wait};
 
 /// Starts a server that must refuse; returns what it said last.
@@ -115,6 +116,7 @@ fn files_that_the_user_may_not_use_are_named_with_what_to_do() {
     let node = Node::start(&dir, &Options::new());
     let mut client = node.client();
     client.expect(&["SET", "key", "value"]);
+    wait_for_snapshot(&node);
     client.expect(&["SAVE"]);
     let state = digest(&mut client).sha256;
     assert_eq!(node.stop().code(), Some(0));

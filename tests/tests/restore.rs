@@ -44,7 +44,7 @@ fn expect_restores_to(scene: &Scene, into: &str, target: &[&str], wanted: &Diges
 #[test]
 fn moments_come_back_by_lsn_by_time_and_by_name() {
     let scene = Scene::new();
-    let node = scene.start("node");
+    let node = scene.start_with_snapshot("node");
     let histories = (0..WRITERS).map(History::new).collect();
 
     let (histories, mut by_lsn) = write_and_back_up(&node, histories);
@@ -170,7 +170,7 @@ fn a_key_that_was_alive_is_alive_again() {
 
 /// A node that wrote a little, was backed up, and is gone; returns its last LSN.
 fn small_archive(scene: &Scene) -> u64 {
-    let node = scene.start("node");
+    let node = scene.start_with_snapshot("node");
     let mut client: Client = node.client();
     for index in 0..20 {
         client.expect(&["SET", &format!("key:{index}"), "value"]);
