@@ -128,7 +128,9 @@ fn a_promised_length_is_compared_with_the_file_before_anything_is_read_for_it() 
     file.write_at(&[0; 4096], 4096).expect("works");
     file.write_at(&batch.encode(&salt).expect("valid"), 4096).expect("works");
     let description = describe_segment(&sim, &path).expect("the header is valid");
-    let SegmentEnd::BadBatch { reason, later_lsn: None } = description.end else { panic!("{:?}", description.end) };
+    let SegmentEnd::BadBatch { reason, may_be_torn: false, later_lsn: None } = description.end else {
+        panic!("{:?}", description.end)
+    };
     assert!(reason.contains("the file was cut"), "{reason}");
     assert_eq!(description.records, 0);
 }

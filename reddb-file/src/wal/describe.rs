@@ -8,7 +8,6 @@ use crate::chain::Chain;
 use crate::ids::{ClusterId, Epoch, Lsn, TimelineId};
 use crate::vfs::{Vfs, VfsError};
 
-use super::classify::BadBatch;
 use super::format::{Salt, SegmentHeaderError};
 use super::scan::{SegmentScan, Stop, scan_segment};
 
@@ -59,10 +58,13 @@ pub enum SegmentEnd {
     EndOfFile,
     /// Zeros, or bytes of an earlier use of the file.
     Blank,
-    /// A batch that is not valid. In a log's last segment it may be a torn tail; `reddb serve` decides with what it knows.
+    /// A batch that is not valid.
     BadBatch {
         /// What is wrong with it.
         reason: String,
+        /// Whether a crash while it was being written can have left it. Then it is a torn tail, if the segment is the log's
+        /// last, no mark of the control file is at or beyond it, and no batch follows; otherwise it is damage wherever it is.
+        may_be_torn: bool,
         /// A later batch in the same segment, which proves that this one was acknowledged.
         later_lsn: Option<Lsn>,
     },
@@ -98,8 +100,8 @@ pub fn describe_segment(vfs: &dyn Vfs, path: &Path) -> Result<SegmentDescription
         scan_segment(vfs, path, &[])?.map_err(|reason| DescribeError::NotASegment { path: path.to_owned(), reason })?;
     let later_lsn = scan.find_later(vfs, path)?.map(|later| later.lsn);
     let end = match (&scan.stop, later_lsn) {
-        (Stop::Fault(_), later_lsn) => {
-            SegmentEnd::BadBatch { reason: BadBatch::from(&scan.stop).to_string(), later_lsn }
+        (Stop::Fault(fault), later_lsn) => {
+            SegmentEnd::BadBatch { reason: fault.to_string(), may_be_torn: fault.may_be_torn(), later_lsn }
         }
         (Stop::Blank | Stop::EndOfFile, Some(later_lsn)) => SegmentEnd::Hole { later_lsn },
         (Stop::Blank, None) => SegmentEnd::Blank,

@@ -1,14 +1,16 @@
 //! The files of a data directory: segments of the log, the control file, the identity.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use bytes::Bytes;
 use reddb_file::Lsn;
 use reddb_file::identity::Identity;
 use reddb_file::inspect::{SlotDescription, describe_control};
+use reddb_file::layout::parse_segment_name;
 use reddb_file::limits::IDENTITY_BYTES_MAX;
 use reddb_file::vfs::{StdVfs, Vfs, read_small_file};
-use reddb_file::wal::{BatchHeader, DescribeError, SegmentEnd, SegmentHeader, describe_segment};
+use reddb_file::wal::{BatchHeader, DescribeError, SegmentDescription, SegmentEnd, SegmentHeader, describe_segment};
 
 use super::records::{self, RecordSummary};
 use super::{CliError, Finding, unreadable};
@@ -24,28 +26,46 @@ pub(super) fn segment(path: &Path, records_max: u64) -> Result<Finding, CliError
         Err(error @ DescribeError::NotASegment { .. }) => return Ok(Finding::fault(error)),
         Err(DescribeError::Io(error)) => return Err(unreadable(path, &error)),
     };
-    let at = description.used_bytes;
     let mut finding = Finding { content: to_json(&description)?, ..Finding::default() };
+    judge(&description, &mut finding);
+    if let Some(named) = path.file_name().and_then(OsStr::to_str).and_then(parse_segment_name)
+        && named != description.first_lsn
+    {
+        finding.faults.push(format!(
+            "it is named after LSN {named}, but its header says that it begins with LSN {}: it was renamed or swapped",
+            description.first_lsn
+        ));
+    }
+    if records_max > 0 {
+        finding.records = segment_records(&vfs, path, description.used_bytes, records_max)?;
+    }
+    Ok(finding)
+}
+
+/// What recovery would say of where the batches end, as far as one segment alone can tell.
+fn judge(description: &SegmentDescription, finding: &mut Finding) {
+    let at = description.used_bytes;
     let next = description.last_lsn.next().unwrap_or(Lsn::MAX);
     match &description.end {
         SegmentEnd::EndOfFile | SegmentEnd::Blank => {}
-        SegmentEnd::BadBatch { reason, later_lsn: None } => finding.notices.push(format!(
-            "the batch at offset {at}, which would begin with LSN {next}, is not whole: {reason}. In the log's last segment \
-             that is a write that was cut off before anybody was told of it, and `reddb serve` drops it"
-        )),
-        SegmentEnd::BadBatch { reason, later_lsn: Some(later) } => finding.faults.push(format!(
+        SegmentEnd::BadBatch { reason, later_lsn: Some(later), .. } => finding.faults.push(format!(
             "the batch at offset {at}, which begins with LSN {next}, is damaged: {reason}; a batch with LSN {later} follows, \
              so it was acknowledged. Restore from the archive into a new directory"
+        )),
+        SegmentEnd::BadBatch { reason, may_be_torn: false, later_lsn: None } => finding.faults.push(format!(
+            "the batch at offset {at}, where LSN {next} belongs, is damaged: {reason}; a crash does not do this, and \
+             `reddb serve` refuses it. Restore from the archive into a new directory"
+        )),
+        SegmentEnd::BadBatch { reason, may_be_torn: true, later_lsn: None } => finding.notices.push(format!(
+            "the batch at offset {at}, which would begin with LSN {next}, is not whole: {reason}. If no segment follows and \
+             no mark of the control file is at LSN {next} or beyond, that is a write that was cut off before anybody was told \
+             of it, and `reddb serve` drops it; otherwise it is damage, and `reddb serve` refuses it"
         )),
         SegmentEnd::Hole { later_lsn } => finding.faults.push(format!(
             "nothing at offset {at} where LSN {next} belongs, but a batch with LSN {later_lsn} follows: what was here is \
              gone. Restore from the archive into a new directory"
         )),
     }
-    if records_max > 0 {
-        finding.records = segment_records(&vfs, path, description.used_bytes, records_max)?;
-    }
-    Ok(finding)
 }
 
 /// The first records of a segment whose first `used_bytes` have been checked.

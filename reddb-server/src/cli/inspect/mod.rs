@@ -11,6 +11,8 @@ mod place;
 mod records;
 mod render;
 #[cfg(test)]
+mod segment_tests;
+#[cfg(test)]
 mod tests;
 
 use std::fs::File;

@@ -14,14 +14,14 @@ use tempfile::TempDir;
 
 use super::*;
 
-struct Dir(TempDir);
+pub(super) struct Dir(TempDir);
 
 impl Dir {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(tempfile::tempdir().expect("a temporary directory"))
     }
 
-    fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+    pub(super) fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let path = self.0.path().join(name);
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
         std::fs::write(&path, bytes).expect("written");
@@ -29,7 +29,7 @@ impl Dir {
     }
 
     /// Looks at a file of this name with these bytes.
-    fn look(&self, name: &str, bytes: &[u8]) -> Inspection {
+    pub(super) fn look(&self, name: &str, bytes: &[u8]) -> Inspection {
         inspect(&self.file(name, bytes), 10).expect("a file of ours")
     }
 
@@ -43,7 +43,7 @@ impl Dir {
     }
 }
 
-fn cluster() -> ClusterId {
+pub(super) fn cluster() -> ClusterId {
     ClusterId::from_bytes([7; 16])
 }
 
