@@ -10,7 +10,7 @@ use reddb_file::archive::{Document as _, MissingDigest, SegmentDecoder, SegmentS
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::records;
+use super::records::RecordsReader;
 use super::{CliError, Finding, unreadable};
 use crate::cli::output::to_json;
 
@@ -43,6 +43,7 @@ fn walk<R: Read>(mut decoder: SegmentDecoder<R>, records_max: u64) -> Result<Fin
     let mut finding = Finding::default();
     let (mut first_time_ms, mut last_time_ms) = (None, None);
     let mut read_count: u64 = 0;
+    let mut records = RecordsReader::new(records_max);
     loop {
         match decoder.next_record() {
             Ok(None) => break,
@@ -50,9 +51,7 @@ fn walk<R: Read>(mut decoder: SegmentDecoder<R>, records_max: u64) -> Result<Fin
                 read_count += 1;
                 first_time_ms.get_or_insert(record.time_ms);
                 last_time_ms = Some(record.time_ms);
-                if read_count <= records_max {
-                    finding.records.push(records::summary(record.lsn, record.time_ms, record.kind, &record.payload));
-                }
+                records.take(&record);
             }
             Err(error) => {
                 finding.faults.push(format!(
@@ -64,6 +63,7 @@ fn walk<R: Read>(mut decoder: SegmentDecoder<R>, records_max: u64) -> Result<Fin
             }
         }
     }
+    records.finish(&mut finding);
     finding.content = json!({
         "cluster": to_json(&header.cluster)?,
         "timeline": to_json(&header.timeline)?,

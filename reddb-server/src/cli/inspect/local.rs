@@ -12,7 +12,7 @@ use reddb_file::limits::IDENTITY_BYTES_MAX;
 use reddb_file::vfs::{StdVfs, Vfs, read_small_file};
 use reddb_file::wal::{BatchHeader, DescribeError, SegmentDescription, SegmentEnd, SegmentHeader, describe_segment};
 
-use super::records::{self, RecordSummary};
+use super::records::RecordsReader;
 use super::{CliError, Finding, unreadable};
 use crate::cli::output::to_json;
 
@@ -36,9 +36,7 @@ pub(super) fn segment(path: &Path, records_max: u64) -> Result<Finding, CliError
             description.first_lsn
         ));
     }
-    if records_max > 0 {
-        finding.records = segment_records(&vfs, path, description.used_bytes, records_max)?;
-    }
+    read_records(&vfs, path, description.used_bytes, records_max)?.finish(&mut finding);
     Ok(finding)
 }
 
@@ -68,8 +66,8 @@ fn judge(description: &SegmentDescription, finding: &mut Finding) {
     }
 }
 
-/// The first records of a segment whose first `used_bytes` have been checked.
-fn segment_records(vfs: &dyn Vfs, path: &Path, used_bytes: u64, max: u64) -> Result<Vec<RecordSummary>, CliError> {
+/// The records of a segment whose first `used_bytes` have been checked, a batch at a time.
+fn read_records(vfs: &dyn Vfs, path: &Path, used_bytes: u64, shown_max: u64) -> Result<RecordsReader, CliError> {
     let read = |length: usize, offset: u64| -> Result<Vec<u8>, CliError> {
         let mut bytes = vec![0; length];
         let file = vfs.open(path, reddb_file::vfs::OpenMode::Read).map_err(|error| unreadable(path, &error))?;
@@ -79,17 +77,17 @@ fn segment_records(vfs: &dyn Vfs, path: &Path, used_bytes: u64, max: u64) -> Res
     };
     let header = SegmentHeader::decode(&read(BLOCK_BYTES, 0)?).map_err(|error| unreadable(path, &error))?;
     let mut offset = BLOCK_BYTES as u64;
-    let mut found = Vec::new();
-    while offset < used_bytes && (found.len() as u64) < max {
+    let mut records = RecordsReader::new(shown_max);
+    while offset < used_bytes {
         let batch = BatchHeader::decode(&read(BATCH_HEADER_BYTES, offset)?, &header.salt)
             .map_err(|error| unreadable(path, &error))?;
         // The header is checksummed and its length bounded, and the whole batch lies in the part that was checked.
         let length = usize::try_from(batch.records_bytes).map_err(|error| unreadable(path, &error))?;
         let bytes = Bytes::from(read(length, offset + BATCH_HEADER_BYTES as u64)?);
-        records::summarise(&bytes, max - found.len() as u64, &mut found);
+        records.take_encoded(&bytes);
         offset += batch.file_bytes();
     }
-    Ok(found)
+    Ok(records)
 }
 
 pub(super) fn control(path: &Path) -> Result<Finding, CliError> {

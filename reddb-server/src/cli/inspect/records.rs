@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 use reddb_file::{Lsn, Record, RecordKind, TimelineRecord};
-use reddb_wire::{Change, changes};
+use reddb_wire::{Change, ChangeError, changes};
 use serde::Serialize;
+
+use super::Finding;
 
 /// A record's changes are listed up to this many; the rest are counted.
 const CHANGES_SHOWN_MAX: usize = 20;
@@ -25,59 +27,86 @@ pub(crate) struct RecordSummary {
     pub lines: Vec<String>,
 }
 
-/// Adds the first `max` of the encoded records to `found`.
-pub(super) fn summarise(bytes: &Bytes, max: u64, found: &mut Vec<RecordSummary>) {
-    let mut rest = bytes.clone();
-    for _ in 0..max {
-        let Ok((record, length)) = Record::decode(&rest) else { return };
-        found.push(summary(record.lsn, record.time_ms, record.kind, &record.payload));
-        rest = rest.slice(length..);
+/// Reads all records of a file: shows the first ones, and checks that every payload can be read.
+#[derive(Debug)]
+pub(super) struct RecordsReader {
+    shown_max: u64,
+    shown: Vec<RecordSummary>,
+    first_unreadable: Option<String>,
+    unreadable_count: u64,
+}
+
+impl RecordsReader {
+    /// Shows the first `shown_max` records.
+    pub(super) const fn new(shown_max: u64) -> Self {
+        Self { shown_max, shown: Vec::new(), first_unreadable: None, unreadable_count: 0 }
+    }
+
+    /// Takes encoded records, back to back.
+    pub(super) fn take_encoded(&mut self, bytes: &Bytes) {
+        let mut rest = bytes.clone();
+        while let Ok((record, length)) = Record::decode(&rest) {
+            self.take(&record);
+            rest = rest.slice(length..);
+        }
+    }
+
+    /// Takes the next record.
+    pub(super) fn take(&mut self, record: &Record) {
+        let mut lines = Vec::new();
+        let (kind, read) = match record.kind {
+            RecordKind::Changes => ("changes", read_changes(&record.payload, &mut lines)),
+            RecordKind::Timeline => ("timeline", read_timeline(&record.payload, &mut lines)),
+        };
+        if let Err(reason) = read {
+            let fault = format!("record {}: its payload is {reason}", record.lsn);
+            lines.push(reason);
+            self.first_unreadable.get_or_insert(fault);
+            self.unreadable_count += 1;
+        }
+        if (self.shown.len() as u64) < self.shown_max {
+            let payload_bytes = record.payload.len() as u64;
+            let (lsn, time_ms) = (record.lsn, record.time_ms);
+            self.shown.push(RecordSummary { lsn, time_ms, kind: kind.into(), payload_bytes, lines });
+        }
+    }
+
+    /// Puts what was read into `finding`: whoever replays or restores a payload that cannot be read refuses it.
+    pub(super) fn finish(self, finding: &mut Finding) {
+        finding.records = self.shown;
+        finding.faults.extend(self.first_unreadable);
+        if self.unreadable_count > 1 {
+            finding.faults.push(format!("the payloads of {} more records cannot be read", self.unreadable_count - 1));
+        }
     }
 }
 
-pub(super) fn summary(lsn: Lsn, time_ms: u64, kind: RecordKind, payload: &[u8]) -> RecordSummary {
-    let (name, lines) = match kind {
-        RecordKind::Changes => ("changes", change_lines(payload)),
-        RecordKind::Timeline => ("timeline", vec![timeline_line(payload)]),
-    };
-    RecordSummary { lsn, time_ms, kind: name.into(), payload_bytes: payload.len() as u64, lines }
+fn read_timeline(payload: &[u8], lines: &mut Vec<String>) -> Result<(), String> {
+    let record = TimelineRecord::decode(payload).map_err(|error| format!("not a timeline record: {error}"))?;
+    lines.push(match record.parent {
+        None => format!("timeline {} begins", record.id),
+        Some(parent) => format!(
+            "timeline {} begins after LSN {} of timeline {parent}, clock offset {} ms",
+            record.id, record.fork_lsn, record.clock_offset_ms
+        ),
+    });
+    Ok(())
 }
 
-fn timeline_line(payload: &[u8]) -> String {
-    match TimelineRecord::decode(payload) {
-        Err(error) => format!("not a timeline record: {error}"),
-        Ok(record) => match record.parent {
-            None => format!("timeline {} begins", record.id),
-            Some(parent) => format!(
-                "timeline {} begins after LSN {} of timeline {parent}, clock offset {} ms",
-                record.id, record.fork_lsn, record.clock_offset_ms
-            ),
-        },
-    }
-}
-
-fn change_lines(payload: &[u8]) -> Vec<String> {
-    let all = match changes(payload) {
-        Ok(all) => all,
-        Err(error) => return vec![format!("not a list of changes: {error}")],
-    };
-    let mut lines = Vec::new();
+fn read_changes(payload: &[u8], lines: &mut Vec<String>) -> Result<(), String> {
+    let not_changes = |error: ChangeError| format!("not a list of changes: {error}");
     let mut count: usize = 0;
-    for change in all {
+    for change in changes(payload).map_err(not_changes)? {
+        let change = change.map_err(not_changes)?;
         count += 1;
-        match change {
-            Ok(change) if count <= CHANGES_SHOWN_MAX => lines.push(change_line(&change)),
-            Ok(_) => {}
-            Err(error) => {
-                lines.push(format!("not a change: {error}"));
-                return lines;
-            }
+        if count <= CHANGES_SHOWN_MAX {
+            lines.push(change_line(&change));
         }
     }
     if count > CHANGES_SHOWN_MAX {
         lines.push(format!("… and {} more changes", count - CHANGES_SHOWN_MAX));
     }
-    lines
+    Ok(())
 }
 
 fn change_line(change: &Change<'_>) -> String {

@@ -157,3 +157,34 @@ fn a_segment_under_another_ones_name_is_a_fault() {
     assert!(found.faults[0].contains("renamed or swapped"), "{:?}", found.faults);
     assert!(dir.look("a copy of it", &bytes).ok, "a name that is no segment's says nothing");
 }
+
+#[test]
+fn a_payload_that_cannot_be_read_is_a_fault_whether_it_is_shown_or_not() {
+    let dir = Dir::new();
+    let (good, cut) = (put_key(), put_key()[..9].to_vec());
+    for (kind, payload, said) in [
+        (RecordKind::Changes, cut, "its payload is not a list of changes"),
+        (RecordKind::Changes, vec![9, 9], "its payload is not a list of changes"),
+        (RecordKind::Timeline, vec![0; 39], "its payload is not a timeline record"),
+    ] {
+        let segment = Segment::of(&[(RecordKind::Changes, good.clone()), (kind, payload)]);
+        let path = dir.file(NAME, &segment.bytes());
+        for records_max in [0, 1, 10] {
+            let found = inspect(&path, records_max).expect("a segment");
+            assert_eq!((found.ok, found.faults.len()), (false, 1), "{records_max}: {found:?}");
+            for part in ["record 2", said] {
+                assert!(found.faults[0].contains(part), "{part}: {:?}", found.faults);
+            }
+            assert_eq!(found.records.len() as u64, records_max.min(2));
+        }
+    }
+}
+
+#[test]
+fn many_payloads_that_cannot_be_read_are_counted() {
+    let segment = Segment::of(&vec![(RecordKind::Changes, vec![9]); 30]);
+    let found = Dir::new().look(NAME, &segment.bytes());
+    assert_eq!((found.records.len(), found.faults.len()), (10, 2), "{:?}", found.faults);
+    assert!(found.faults[0].contains("record 1:"), "{:?}", found.faults);
+    assert!(found.faults[1].contains("29 more"), "{:?}", found.faults);
+}

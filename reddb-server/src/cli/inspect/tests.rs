@@ -68,7 +68,12 @@ fn records() -> Bytes {
 }
 
 fn stored_segment() -> (Bytes, Vec<u8>, Vec<u8>) {
-    let run = RecordRun::scan(Lsn::ZERO, Chain::genesis(cluster()), records()).expect("records");
+    store(records())
+}
+
+/// A stored segment of these encoded records: the object, its sidecar, its plain form.
+fn store(records: Bytes) -> (Bytes, Vec<u8>, Vec<u8>) {
+    let run = RecordRun::scan(Lsn::ZERO, Chain::genesis(cluster()), records).expect("records");
     let (timeline, epoch) = (TimelineId::new(1), Epoch::new(1));
     let stored = encode_segment(&run, cluster(), timeline, epoch, CompressionLevel::default()).expect("compressed");
     let plain = [run.header(cluster(), timeline, epoch).encode().as_slice(), run.bytes()].concat();
@@ -139,6 +144,22 @@ fn a_damaged_segment_says_up_to_where_it_could_be_read() {
     let (_, _, plain) = stored_segment();
     let found = dir.look("plain", &plain[..plain.len() - 10]);
     assert!(found.faults[0].contains("up to LSN 4 could be read"), "{:?}", found.faults);
+}
+
+#[test]
+fn an_archived_segment_with_a_payload_that_cannot_be_read_is_damaged() {
+    let dir = Dir::new();
+    let mut bytes = Vec::new();
+    let payload = Bytes::from_static(&[1, 99]);
+    let record = Record { lsn: Lsn::new(1), time_ms: 5, kind: RecordKind::Changes, payload };
+    record.encode_into(&mut bytes).expect("a small record");
+    let (object, sidecar, plain) = store(bytes.into());
+    dir.file("s.wal.zst.json", &sidecar);
+    for (name, bytes) in [("s.wal.zst", object.as_ref()), ("plain", &plain)] {
+        let found = dir.look(name, bytes);
+        assert_eq!((found.ok, found.faults.len(), found.records.len()), (false, 1, 1), "{name}: {found:?}");
+        assert!(found.faults[0].contains("record 1: its payload is not a list of changes"), "{:?}", found.faults);
+    }
 }
 
 #[test]
