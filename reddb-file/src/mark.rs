@@ -9,6 +9,7 @@ use crate::ids::{ClusterId, Lsn};
 
 /// An LSN and the chain after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Mark {
     /// The last record that it covers; 0 for none.
     pub lsn: Lsn,
@@ -26,6 +27,7 @@ impl Mark {
 
 /// A mark, with the time of the record at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TimedMark {
     /// The last record that it covers; 0 for none.
     pub lsn: Lsn,

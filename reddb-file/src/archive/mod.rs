@@ -15,6 +15,8 @@ pub mod sealed;
 pub mod segment;
 
 #[cfg(test)]
+mod document_tests;
+#[cfg(test)]
 mod golden_tests;
 #[cfg(test)]
 mod segment_tests;
