@@ -7,7 +7,7 @@ use bincode::enc::write::Writer;
 use bincode::error::EncodeError;
 use reddb_file::limits::RECORD_PAYLOAD_BYTES_MAX;
 
-use crate::{CHANGE_FORMAT_VERSION, Change, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::{CHANGE_FORMAT_VERSION, Change, DATABASE_COUNT, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
 const CONFIG: Configuration = standard();
 
@@ -43,6 +43,12 @@ pub enum ChangeError {
         /// Its length.
         bytes: usize,
     },
+    /// A database that there is not.
+    #[error("database {db}; there are {DATABASE_COUNT}, numbered from 0")]
+    NoSuchDatabase {
+        /// Its number.
+        db: u32,
+    },
     /// A transaction larger than a record may be.
     #[error("the transaction needs {bytes} bytes; the limit is {RECORD_PAYLOAD_BYTES_MAX}")]
     TransactionTooLarge {
@@ -69,7 +75,13 @@ const fn encoded_bytes_max(change: &Change<'_>) -> usize {
     NUMBERS_BYTES_MAX + key.len() + value.len()
 }
 
-fn check_lengths(change: &Change<'_>) -> Result<(), ChangeError> {
+/// The limits that the encoding itself does not have.
+fn check_limits(change: &Change<'_>) -> Result<(), ChangeError> {
+    if let Change::PutDatabase { db, .. } = *change
+        && db >= DATABASE_COUNT
+    {
+        return Err(ChangeError::NoSuchDatabase { db });
+    }
     let (key, value) = contents(change);
     if key.len() > KEY_BYTES_MAX {
         return Err(ChangeError::KeyTooLong { bytes: key.len() });
@@ -122,9 +134,9 @@ impl PayloadBuilder {
     /// Adds a change.
     ///
     /// # Errors
-    /// Where the change or the transaction is too large; the payload is then unchanged.
+    /// Where the change or the transaction is too large, or names a database that there is not; the payload is then unchanged.
     pub fn push(&mut self, change: &Change<'_>) -> Result<(), ChangeError> {
-        check_lengths(change)?;
+        check_limits(change)?;
         let before = self.bytes.len();
         self.bytes.reserve(encoded_bytes_max(change));
         if self.bytes.is_empty() {
@@ -177,7 +189,7 @@ impl<'a> Iterator for Changes<'a> {
         let offset_bytes = self.offset_bytes;
         let decoded = bincode::borrow_decode_from_slice::<Change<'a>, _>(rest, CONFIG)
             .map_err(|error| ChangeError::Malformed { offset_bytes, reason: error.to_string() })
-            .and_then(|(change, used)| check_lengths(&change).map(|()| (change, used)));
+            .and_then(|(change, used)| check_limits(&change).map(|()| (change, used)));
         match decoded {
             Ok((change, used)) => {
                 self.offset_bytes += used;

@@ -38,3 +38,6 @@ pub const KEY_BYTES_MAX: usize = 65_000;
 
 /// The longest string or hash value, in bytes (128 MiB).
 pub const VALUE_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+/// How many databases there are, numbered from 0.
+pub const DATABASE_COUNT: u32 = 16;

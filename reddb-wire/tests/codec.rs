@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use reddb_file::Lsn;
 use reddb_file::limits::RECORD_PAYLOAD_BYTES_MAX;
 use reddb_wire::{
-    CHANGE_FORMAT_VERSION, Change, ChangeError, KEY_BYTES_MAX, ObjectId, PayloadBuilder, VALUE_BYTES_MAX, changes,
+    CHANGE_FORMAT_VERSION, Change, ChangeError, DATABASE_COUNT, KEY_BYTES_MAX, ObjectId, PayloadBuilder,
+    VALUE_BYTES_MAX, changes,
 };
 
 /// A change that owns its bytes.
@@ -80,7 +81,7 @@ fn change() -> impl Strategy<Value = Owned> {
         (object(), bytes(), bytes()).prop_map(|(o, f, v)| Owned::PutField(o, f, v)),
         (object(), bytes()).prop_map(|(o, f)| Owned::DeleteField(o, f)),
         object().prop_map(Owned::DropObject),
-        (any::<u32>(), object(), number(), number()).prop_map(|(d, s, k, e)| Owned::PutDatabase(d, s, k, e)),
+        (0u32..16, object(), number(), number()).prop_map(|(d, s, k, e)| Owned::PutDatabase(d, s, k, e)),
         object().prop_map(Owned::DropSpace),
     ]
 }
@@ -190,12 +191,12 @@ fn golden_bytes_of_every_change() {
         (Change::DropSpace { space }, "08 fb 02 01 03"),
         (
             Change::PutDatabase {
-                db: u32::MAX,
+                db: 0,
                 space: ObjectId::new(Lsn::new(u64::MAX), u32::MAX),
                 key_count: u64::MAX,
                 expiring_count: u64::MAX,
             },
-            "07 fc ff ff ff ff fd ff ff ff ff ff ff ff ff fc ff ff ff ff fd ff ff ff ff ff ff ff ff \
+            "07 00 fd ff ff ff ff ff ff ff ff fc ff ff ff ff fd ff ff ff ff ff ff ff ff \
              fd ff ff ff ff ff ff ff ff",
         ),
     ];
@@ -208,7 +209,7 @@ fn golden_bytes_of_every_change() {
         let payload = payload.finish().unwrap();
         assert_eq!(hex(&payload), format!("01 {expected}"), "{change:?}");
         assert_eq!(decode(&payload).unwrap(), [change]);
-        let extreme = matches!(change, Change::PutDatabase { db: u32::MAX, .. });
+        let extreme = matches!(change, Change::PutDatabase { key_count: u64::MAX, .. });
         assert!(extreme || page.contains(expected), "docs/format/change.md does not show {expected}");
         all.push(&change).unwrap();
         all_hex.push(expected.to_owned());
@@ -279,6 +280,23 @@ fn keys_and_fields_have_a_longest_length_both_ways() {
     bytes.extend(65_001u16.to_le_bytes());
     bytes.extend(&key);
     assert_eq!(decode(&bytes), Err(too_long));
+}
+
+#[test]
+fn databases_have_a_highest_number_both_ways() {
+    let space = ObjectId::initial_space(0);
+    for (db, encoded) in [(16, &[16][..]), (250, &[250]), (251, &[251, 251, 0]), (u32::MAX, &[252, 255, 255, 255, 255])]
+    {
+        let refused = ChangeError::NoSuchDatabase { db };
+        let mut payload = PayloadBuilder::new();
+        let put = Change::PutDatabase { db, space, key_count: 0, expiring_count: 0 };
+        assert_eq!(payload.push(&put), Err(refused.clone()));
+        assert!(payload.is_empty());
+        let bytes = [&[CHANGE_FORMAT_VERSION, 7][..], encoded, &[0, 0, 0, 0]].concat();
+        assert_eq!(decode(&bytes), Err(refused));
+    }
+    let last = Change::PutDatabase { db: DATABASE_COUNT - 1, space, key_count: 0, expiring_count: 0 };
+    assert_eq!(decode(&[CHANGE_FORMAT_VERSION, 7, 15, 0, 0, 0, 0]).unwrap(), [last]);
 }
 
 #[test]

@@ -126,3 +126,29 @@ fn a_missing_member_is_an_error_at_any_depth() {
         }
     });
 }
+
+#[test]
+fn timeline_0_is_an_error_at_any_depth() {
+    let mut found = 0;
+    each_object(|accepts, body, path| {
+        let mut bad = body.clone();
+        if members(&mut bad, path).get("timeline").is_some() {
+            members(&mut bad, path).insert("timeline".into(), json!(0));
+            assert!(accepts(&bad).is_err(), "at {path:?} of {body}");
+            found += 1;
+        }
+    });
+    assert_eq!(found, 11, "all that name a timeline");
+}
+
+#[test]
+fn a_catalogue_lists_snapshots_by_their_keys() {
+    let (accepts, body) = documents().pop().expect("the catalogue is the last");
+    for key in
+        ["", "points/p.json", "snapshots/0000000000/00000000000000000007-00000000-0000-4000-8000-000000000001.json"]
+    {
+        let mut bad = body.clone();
+        bad["snapshots"] = json!([key]);
+        assert!(accepts(&bad).is_err(), "{key:?}");
+    }
+}

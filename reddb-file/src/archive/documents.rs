@@ -214,7 +214,9 @@ impl Document for EpochHead {
 
     fn check(&self) -> Result<(), String> {
         ensure(self.epoch > Epoch::ZERO, "epoch is 0, which nobody holds")?;
-        ensure(self.timeline.get() > 0, "timeline is 0")
+        ensure(self.timeline.get() > 0, "timeline is 0")?;
+        let snapshot = self.newest_snapshot;
+        ensure(snapshot.is_none_or(|snapshot| snapshot.timeline.get() > 0), "newest_snapshot.timeline is 0")
     }
 }
 
@@ -513,6 +515,15 @@ impl Document for Catalogue {
     const BYTES_MAX: u64 = ARCHIVE_CATALOGUE_BYTES_MAX;
 
     fn check(&self) -> Result<(), String> {
-        ensure(self.epoch > Epoch::ZERO, "epoch is 0, which nobody holds")
+        ensure(self.epoch > Epoch::ZERO, "epoch is 0, which nobody holds")?;
+        for listed in &self.timelines {
+            ensure(listed.timeline.get() > 0, "a timeline is 0")?;
+            ensure(listed.parent.is_none_or(|parent| parent.timeline.get() > 0), "a parent.timeline is 0")?;
+        }
+        for key in &self.snapshots {
+            let is_one = matches!(key.parse(), Ok(ArchiveKey::Snapshot { .. }));
+            ensure(is_one, &format!("{key:?} among the snapshots is no snapshot's key"))?;
+        }
+        Ok(())
     }
 }

@@ -20,8 +20,6 @@ mod txn;
 
 pub(crate) use env::Env;
 pub(crate) use overlay::Overlay;
+pub(crate) use reddb_wire::DATABASE_COUNT;
 pub(crate) use state::{SnapshotState, State, StateError};
 pub(crate) use txn::{Entry, FinishedTxn, HashRef, Names, Touched, Txn, TxnMode, Value};
-
-/// How many databases there are.
-pub(crate) const DATABASE_COUNT: u32 = 16;
