@@ -34,7 +34,9 @@ pub enum FaultKind {
     TailLost,
     /// Record times that go back, or a record at or before a moment that was declared complete.
     TimeOrder,
-    /// The timelines do not form a tree.
+    /// A document that says another time of a record than the record has.
+    TimeMismatch,
+    /// The timelines do not form a tree, or one is not what its first record says.
     TimelineBroken,
     /// Something that belongs to another cluster.
     ForeignCluster,
@@ -73,6 +75,9 @@ impl FaultKind {
                 "put the missing segments and sidecars back; if they are lost, take a new snapshot now"
             }
             Self::TimeOrder => "restore by LSN instead of time around these records; check the writer's clock",
+            Self::TimeMismatch => {
+                "put back this document as it was written; until then restore by LSN instead of time around this record"
+            }
             Self::TimelineBroken => "put back the timeline's document as it was written",
             Self::ForeignCluster => "move the object away: it belongs to another cluster's archive",
             Self::EpochNotBegun => "put back the epoch's start document; if it never had one, move the object away",
@@ -100,6 +105,7 @@ impl fmt::Display for FaultKind {
             Self::Hole => "hole",
             Self::TailLost => "lost tail",
             Self::TimeOrder => "times out of order",
+            Self::TimeMismatch => "wrong time",
             Self::TimelineBroken => "broken timeline",
             Self::ForeignCluster => "foreign cluster",
             Self::EpochNotBegun => "epoch that never began",

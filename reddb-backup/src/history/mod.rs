@@ -17,7 +17,7 @@ pub mod fault;
 pub mod line;
 pub mod read;
 pub mod tree;
-mod witness;
+pub(crate) mod witness;
 
 mod conclude;
 mod reach;

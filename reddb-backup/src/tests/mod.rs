@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use reddb_file::archive::{ForkPoint, Text};
 use reddb_file::mark::TimedMark;
 use reddb_file::record::encode_parts;
-use reddb_file::{ClusterId, Epoch, Lsn, NodeId, RecordKind, TimelineId};
+use reddb_file::{ClusterId, Epoch, Lsn, NodeId, RecordKind, TimelineId, TimelineRecord};
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -79,6 +79,17 @@ struct Inner {
     rotten_file: Option<usize>,
 }
 
+/// What a timeline's first record says.
+fn first_record(timeline: &LocalTimeline) -> TimelineRecord {
+    TimelineRecord {
+        id: timeline.timeline,
+        parent: timeline.parent.map(|parent| parent.timeline),
+        fork_lsn: timeline.parent.map_or(Lsn::ZERO, |parent| parent.lsn),
+        random_id: timeline.id.into_bytes(),
+        clock_offset_ms: timeline.clock_offset_ms,
+    }
+}
+
 /// A log in memory. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Journal {
@@ -115,17 +126,22 @@ impl Journal {
         Self { node: NodeId::from_bytes([node; 16]), inner: Arc::new(Mutex::new(copy)) }
     }
 
-    /// Appends `count` records with payloads of `bytes` bytes that differ by `seed`.
+    /// Appends `count` records with payloads of `bytes` bytes that differ by `seed`; a timeline's first says what it is.
     pub(crate) fn append_with(&self, count: u64, bytes: usize, seed: u64) {
         let mut inner = self.inner.lock();
         for _ in 0..count {
             let last = inner.records.last().map_or(inner.base, |(_, mark)| *mark);
             let lsn = last.lsn.next().unwrap();
             let time_ms = 1000 + lsn.get() * 10;
-            let mut payload = format!("{seed}:{lsn}:").into_bytes();
-            payload.resize(payload.len().max(bytes), b'x');
             let mut record = Vec::new();
-            encode_parts(lsn, time_ms, RecordKind::Changes, &payload, &mut record).unwrap();
+            if last.lsn == inner.timeline.parent.map_or(Lsn::ZERO, |parent| parent.lsn) {
+                let payload = first_record(&inner.timeline).encode().unwrap();
+                encode_parts(lsn, time_ms, RecordKind::Timeline, &payload, &mut record).unwrap();
+            } else {
+                let mut payload = format!("{seed}:{lsn}:").into_bytes();
+                payload.resize(payload.len().max(bytes), b'x');
+                encode_parts(lsn, time_ms, RecordKind::Changes, &payload, &mut record).unwrap();
+            }
             let mark = TimedMark { lsn, chain: last.chain.extend(&record), time_ms };
             inner.records.push((record.into(), mark));
         }

@@ -1,7 +1,8 @@
 //! Verification: are the bytes good?
 //!
 //! Every document's digest, every segment's digest and every record's chain link, every snapshot file's size and digest;
-//! that the chains of snapshots, points, heads, forks and overlapping segments are the log's; that what documents prove to
+//! that the chains of snapshots, points, heads, forks and overlapping segments are the log's, and so are the times that the
+//! first three name; that a timeline's document says what the timeline's first record says; that what documents prove to
 //! have been archived is there. One fault hides no other. Everything streams, a few objects at once.
 //!
 //! What is void is not read; it is a notice. What no snapshot names is counted as an orphan.

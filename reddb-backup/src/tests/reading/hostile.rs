@@ -16,7 +16,7 @@ use crate::restore::{RestoreError, RestoreErrorKind, RestoreOptions, restore};
 use crate::verify::{VerifyOptions, verify};
 
 /// Seals any JSON as if it were a document: the digest is right, whatever it says.
-fn seal(format: &str, body: &Value) -> Bytes {
+pub(super) fn seal(format: &str, body: &Value) -> Bytes {
     let body = serde_json::to_vec_pretty(body).unwrap();
     let digest = Sha256Digest::of(&body);
     let mut sealed = format!("{{\"format\":\"{format}\",\"sha256\":\"{digest}\",\"body\":\n").into_bytes();
@@ -25,11 +25,11 @@ fn seal(format: &str, body: &Value) -> Bytes {
     sealed.into()
 }
 
-fn body(bytes: &[u8]) -> Value {
+pub(super) fn body(bytes: &[u8]) -> Value {
     serde_json::from_slice::<Value>(bytes).unwrap()["body"].take()
 }
 
-async fn key_of(archive: &Archive, start: &str, end: &str) -> String {
+pub(super) async fn key_of(archive: &Archive, start: &str, end: &str) -> String {
     let all = keys(&archive.objects).await;
     all.into_iter().find(|key| key.starts_with(start) && key.ends_with(end)).unwrap()
 }

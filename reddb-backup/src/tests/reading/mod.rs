@@ -4,4 +4,5 @@ mod archive;
 mod damage;
 mod hostile;
 mod restoring;
+mod said;
 mod sink;
