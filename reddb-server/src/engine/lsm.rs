@@ -1,7 +1,7 @@
 //! The file that knows the `lsm-tree` crate ([`super::scan`] knows how its tables are read): what RedDB relies on, and how it is kept from what it must not do.
 //!
-//! The tree is an active memtable, sealed memtables and levels of immutable tables. It has no log and no threads: it flushes
-//! and compacts when it is told to. Directory:
+//! The tree is [`Memtables`] and levels of immutable tables, which are the crate's. It has no log and no threads: it flushes
+//! and compacts when it is told to. The crate's own memtable stays empty. Directory:
 //!
 //! ```text
 //! current        which manifest counts: its number (u64 LE), its xxh3-128 (u128 LE), the kind of checksum (u8, 0)
@@ -15,8 +15,6 @@
 //! * An iterator owns the state it reads; a table's file is removed when the last state with it is dropped.
 //! * Files are written once and synced with their directories before a manifest names them; `current` is replaced by a
 //!   rename, last. A flush installs all its tables at once.
-//! * Without its feature `bytes_1` the crate keeps byte strings of up to 20 bytes where they are referred to: a memtable's search
-//!   then compares such keys without following a pointer to each.
 //!
 //! What is avoided:
 //! * `current` missing beside tables would open as an empty tree: refused.
@@ -43,12 +41,14 @@ use lsm_tree::compaction::Leveled;
 use lsm_tree::config::{BloomConstructionPolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry, PinningPolicy};
 use lsm_tree::table::filter::standard_bloom::Builder;
 use lsm_tree::{
-    AbstractTree, AnyTree, Cache, CompressionType, Config, DescriptorTable, Guard, InternalValue, Memtable,
+    AbstractTree, AnyTree, Cache, CompressionType, Config, DescriptorTable, Guard, InternalValue,
     SequenceNumberCounter, Slice, Table, Tree, ValueType,
 };
 
 use super::config::{Budget, DESCRIPTORS_MAX};
 use super::files::{io_error, sync_directory, write_new};
+use super::memtable::Memtable;
+use super::memtables::{Memtables, Merge, Survivors};
 use super::{CheckpointFile, EngineError, EngineStats, EngineWrite, KeyRange};
 
 const CURRENT: &str = "current";
@@ -69,12 +69,12 @@ pub(super) struct Active(Arc<Memtable>);
 impl Active {
     /// Puts a value.
     pub(super) fn put(&self, key: &[u8], value: &[u8], seqno: u64) {
-        self.0.insert(InternalValue::from_components(key, value, seqno, ValueType::Value));
+        self.0.insert(key, Some(value), seqno);
     }
 
     /// Puts a tombstone.
     pub(super) fn delete(&self, key: &[u8], seqno: u64) {
-        self.0.insert(InternalValue::new_tombstone(key, seqno));
+        self.0.insert(key, None, seqno);
     }
 
     /// Whether nothing was put.
@@ -84,7 +84,9 @@ impl Active {
 }
 
 /// The lock under which flushes and checkpoints run, one at a time.
-pub(super) struct FlushGuard<'a>(MutexGuard<'a, ()>);
+pub(super) struct FlushGuard<'a> {
+    _turn: MutexGuard<'a, ()>,
+}
 
 /// What a step of compaction did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +108,7 @@ struct State {
 /// The tree of one directory.
 pub(super) struct LsmTree {
     dir: PathBuf,
+    memtables: Memtables,
     tree: Tree,
     counter: SequenceNumberCounter,
     cache: Arc<Cache>,
@@ -146,7 +149,14 @@ impl LsmTree {
         }
         let strategy =
             Leveled::default().with_l0_threshold(budget.l0_tables_merged).with_table_target_size(budget.table_bytes);
-        Ok(Self { dir: dir.to_owned(), tree, counter, cache, strategy: Arc::new(strategy) })
+        Ok(Self {
+            dir: dir.to_owned(),
+            memtables: Memtables::new(),
+            tree,
+            counter,
+            cache,
+            strategy: Arc::new(strategy),
+        })
     }
 
     /// The directory.
@@ -176,6 +186,10 @@ impl LsmTree {
 
     /// The newest version of `key` below `seqno`. A state with such a number must be kept.
     pub(super) fn get(&self, key: &[u8], seqno: u64) -> Result<Option<Bytes>, EngineError> {
+        // Memtables before tables: what is flushed in between is then in both.
+        if let Some(found) = self.memtables.get(key, seqno) {
+            return Ok(found);
+        }
         match self.tree.get(key, seqno) {
             Ok(value) => Ok(value.map(|value| Bytes::copy_from_slice(&value))),
             Err(error) => Err(tree_error(&self.dir, "read a key", error)),
@@ -220,10 +234,13 @@ impl LsmTree {
         seqno: u64,
     ) -> impl DoubleEndedIterator<Item = Result<(Bytes, Bytes), EngineError>> + Send + use<> {
         let dir = self.dir.clone();
-        self.tree.range::<&[u8], _>(range, seqno, None).map(move |entry| match entry.into_inner() {
+        // Memtables before tables, as above.
+        let cursors = self.memtables.cursors(range, seqno);
+        let tables = self.tree.range::<&[u8], _>(range, seqno, None).map(move |entry| match entry.into_inner() {
             Ok((key, value)) => Ok((Bytes::copy_from_slice(&key), shared(value))),
             Err(error) => Err(tree_error(&dir, "read a range", error)),
-        })
+        });
+        Merge::new(cursors, tables)
     }
 
     /// The newest state's tables, as sorted runs: those of a run are in key order and do not overlap.
@@ -234,18 +251,17 @@ impl LsmTree {
 
     /// The memtable that is written to.
     pub(super) fn active(&self) -> Active {
-        Active(self.tree.active_memtable())
+        Active(self.memtables.active())
     }
 
     /// Seals the memtable that is written to and returns the next one. Called by the owner of [`Active`] only.
     pub(super) fn seal(&self) -> Active {
-        self.tree.rotate_memtable();
-        self.active()
+        Active(self.memtables.seal())
     }
 
     /// Sealed memtables that are not in tables yet.
     pub(super) fn sealed(&self) -> usize {
-        self.tree.sealed_memtable_count()
+        self.memtables.sealed_count()
     }
 
     /// Sorted runs in level 0.
@@ -255,15 +271,34 @@ impl LsmTree {
 
     /// Waits for its turn to flush.
     pub(super) fn lock_flush(&self) -> FlushGuard<'_> {
-        FlushGuard(self.tree.get_flush_lock())
+        FlushGuard { _turn: self.tree.get_flush_lock() }
     }
 
     /// Writes all memtables that are sealed when it begins to tables and installs those. Versions that no read at `watermark` or above can see are
     /// left out.
-    pub(super) fn flush(&self, guard: &FlushGuard<'_>, watermark: u64) -> Result<(), EngineError> {
-        match self.tree.flush(&guard.0, watermark) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(tree_error(&self.dir, "flush a memtable", error)),
+    pub(super) fn flush(&self, _guard: &FlushGuard<'_>, watermark: u64) -> Result<(), EngineError> {
+        let sealed = self.memtables.sealed();
+        let ordered: Vec<_> = sealed.iter().map(|table| table.ordered()).collect();
+        let entries = Survivors::new(&ordered, watermark).map(|(key, seqno, value)| match value {
+            Some(value) => InternalValue::from_components(key, value, seqno, ValueType::Value),
+            None => InternalValue::new_tombstone(key, seqno),
+        });
+        self.write_tables(entries.map(Ok), watermark)
+            .map_err(|error| tree_error(&self.dir, "flush a memtable", error))?;
+        // The new state's number was drawn from the counter, and nothing is written at what has been drawn since.
+        self.memtables.flushed(sealed.len(), self.counter().saturating_sub(1));
+        Ok(())
+    }
+
+    /// Writes entries to tables and installs those, all at once.
+    fn write_tables(
+        &self,
+        entries: impl Iterator<Item = lsm_tree::Result<InternalValue>>,
+        watermark: u64,
+    ) -> lsm_tree::Result<()> {
+        match self.tree.flush_to_tables(entries)? {
+            Some((tables, _)) => self.tree.register_tables(&tables, None, None, &[], watermark),
+            None => Ok(()),
         }
     }
 
@@ -283,11 +318,7 @@ impl LsmTree {
                 EngineWrite::Delete { key } => InternalValue::new_tombstone(&key[..], number),
             })
         });
-        let written = self.tree.flush_to_tables(entries).and_then(|written| match written {
-            Some((tables, _)) => self.tree.register_tables(&tables, None, None, &[], watermark),
-            None => Ok(()),
-        });
-        written.map_err(|error| tree_error(&self.dir, "write a run", error))
+        self.write_tables(entries, watermark).map_err(|error| tree_error(&self.dir, "write a run", error))
     }
 
     /// Takes one step of compaction. Called by one thread. Where it fails, the files it wrote are removed.
@@ -321,6 +352,7 @@ impl LsmTree {
 
     /// Forgets the states that no read at `watermark` or above needs, and with them their memtables and tables.
     pub(super) fn forget_states(&self, watermark: u64) -> Result<(), EngineError> {
+        self.memtables.forget(watermark);
         if self.tree.version_free_list_len() == 0 {
             return Ok(());
         }

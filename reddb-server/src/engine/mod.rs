@@ -20,6 +20,8 @@ mod files;
 mod hot;
 mod lsm;
 mod mark;
+mod memtable;
+mod memtables;
 mod ranges;
 mod recent;
 mod scan;

@@ -2,8 +2,8 @@
 
 use super::{EngineError, EngineWrite, KEY_BYTES_MAX, RESERVED_KEY_BYTE, VALUE_BYTES_MAX};
 
-/// What an entry of a memtable takes beside its key and value: its node, and the allocations of a key and a value that do not fit
-/// into it. Rather too much, so that the budget holds whatever the sizes.
+/// What an entry of a memtable takes beside its key and value: its record, its places in the hash table and in the order, what is
+/// left over of a chunk, and the key's bits in the filter. Rather too much, so that the budget holds whatever the sizes.
 const MEMTABLE_ENTRY_BYTES: u64 = 192;
 
 /// Whether the engine can have such a key.

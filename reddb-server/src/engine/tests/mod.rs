@@ -7,6 +7,7 @@ mod concurrency;
 mod deletion;
 mod durability;
 mod memory;
+mod memtables;
 mod runs;
 mod scan;
 mod traps;

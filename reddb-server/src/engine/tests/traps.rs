@@ -32,19 +32,17 @@ fn files(dir: &Path) -> usize {
 
 #[test]
 fn a_flush_draws_a_number_and_hides_what_is_written_below_it_afterwards() {
-    // Without the shift: the number of the next write may be below the flush's, and then a read above the write but not
-    // above the flush uses the state from before the flush, which has not the memtable that the write went to.
+    // Without the shift: the number of the next run may be below the flush's, and then a read above the run but not above the
+    // flush uses the state from before both.
     let dir = tempfile::tempdir().unwrap();
     let unshifted = tree(dir.path());
     unshifted.raise_counter(10);
     put_raw(&unshifted, "a", "1", 1);
     flush(&unshifted, 0);
     assert_eq!(unshifted.counter(), 11);
-    put_raw(&unshifted, "b", "2", 2);
-    unshifted.seal();
-    put_raw(&unshifted, "c", "3", 3);
-    assert_eq!(unshifted.get(b"c", 4).unwrap(), None, "written at 3, and yet not there below 4");
-    assert_eq!(unshifted.get(b"c", 11).unwrap(), Some("3".into()));
+    unshifted.add_run(&unshifted.lock_flush(), [put("b", "2")].iter(), 2, 0).unwrap();
+    assert_eq!(unshifted.get(b"b", 4).unwrap(), None, "written at 2, and yet not there below 4");
+    assert_eq!(unshifted.get(b"b", 12).unwrap(), Some("2".into()));
 
     // With it: whatever is drawn while an LSN is the newest is below what a read at that LSN stays below.
     let dir = tempfile::tempdir().unwrap();
