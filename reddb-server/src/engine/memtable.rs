@@ -12,7 +12,7 @@
 //! * Versions of a key come with ascending numbers; one with the number of the newest takes its place.
 //! * Nothing is taken out. What is below a number that was applied does not change any more, so that an iterator needs no lock
 //!   between two entries.
-//! * While somebody may write, the lock is held for [`BLOCK_ENTRIES`] entries at a time, or for what one run has of a key.
+//! * While somebody may write, the lock is held for about [`BLOCK_ENTRIES`] entries at a time.
 
 use std::cmp::Ordering;
 use std::ops::{Bound, Range};
@@ -26,8 +26,10 @@ use super::KeyRange;
 
 /// What is allocated at once for keys and values; what takes more than a quarter of it gets a chunk of its own.
 const CHUNK_BYTES: usize = 64 * 1024;
-/// Entries that are sorted, or merged, while writers wait.
+/// Entries that are sorted, merged or passed over while writers wait.
 const BLOCK_ENTRIES: usize = 512;
+/// Most keys have few versions: so many are looked at one by one before the rest is halved again and again.
+const NEAR_ENTRIES: usize = 4;
 const SLOTS_MIN: usize = 1024;
 /// No entry.
 const NONE: u32 = u32::MAX;
@@ -364,29 +366,30 @@ impl Cursor {
 
     /// The first key that is left, and the number of its version.
     pub(super) fn first(&mut self) -> Option<(&Bytes, u64)> {
-        if self.first.is_none() {
+        while self.first.is_none() && !self.left.is_empty() {
             let entries = self.table.entries.read();
-            let visible = |at: &usize| entries.entry(self.run[*at]).seqno < self.below;
-            let at = self.left.clone().find(visible).unwrap_or(self.left.end);
-            self.left.start = at;
-            self.first = (at < self.left.end).then(|| Head::new(&entries, self.run[at]));
+            let upto = self.left.end.min(self.left.start + BLOCK_ENTRIES);
+            let found = (self.left.start..upto).find(|at| entries.entry(self.run[*at]).seqno < self.below);
+            self.left.start = found.unwrap_or(upto);
+            self.first = found.map(|at| Head::new(&entries, self.run[at]));
         }
         self.first.as_ref().map(|head| (&head.key, head.seqno))
     }
 
     /// The last key that is left, and the number of its version.
     pub(super) fn last(&mut self) -> Option<(&Bytes, u64)> {
-        if self.last.is_none() {
+        while self.last.is_none() && !self.left.is_empty() {
             let entries = self.table.entries.read();
-            let visible = |at: &usize| entries.entry(self.run[*at]).seqno < self.below;
-            let end = self.left.clone().rfind(visible).map_or(self.left.start, |at| at + 1);
-            self.left.end = end;
-            self.last = (self.left.start < end).then(|| {
+            let from = self.left.start.max(self.left.end.saturating_sub(BLOCK_ENTRIES));
+            let is_seen = |index: EntryIndex| entries.entry(index).seqno < self.below;
+            let found = (from..self.left.end).rfind(|at| is_seen(self.run[*at]));
+            self.left.end = found.map_or(from, |at| at + 1);
+            self.last = found.map(|at| {
                 // Its other versions that may be seen are newer, and before it.
-                let key = entries.key(self.run[end - 1]);
-                let same = self.left.clone().rev().take_while(|at| entries.key(self.run[*at]) == key);
-                let newest = same.filter(visible).last().unwrap_or(end - 1);
-                Head::new(&entries, self.run[newest])
+                let key = entries.key(self.run[at]);
+                let before = &self.run[self.left.start..at];
+                let newer = trailing(before, |index| entries.key(index) == key && is_seen(index));
+                Head::new(&entries, self.run[at - newer])
             });
         }
         self.last.as_ref().map(|head| (&head.key, head.seqno))
@@ -410,8 +413,7 @@ impl Cursor {
     pub(super) fn skip_first(&mut self) {
         let Some(head) = self.first.take() else { return };
         let entries = self.table.entries.read();
-        let other = |at: &usize| entries.key(self.run[*at]) != head.key;
-        self.left.start = self.left.clone().find(other).unwrap_or(self.left.end);
+        self.left.start += leading(&self.run[self.left.clone()], |index| entries.key(index) == head.key);
         drop(entries);
         self.forget_what_was_read();
     }
@@ -420,8 +422,7 @@ impl Cursor {
     pub(super) fn skip_last(&mut self) {
         let Some(head) = self.last.take() else { return };
         let entries = self.table.entries.read();
-        let other = |at: &usize| entries.key(self.run[*at]) != head.key;
-        self.left.end = self.left.clone().rfind(other).map_or(self.left.start, |at| at + 1);
+        self.left.end -= trailing(&self.run[self.left.clone()], |index| entries.key(index) == head.key);
         drop(entries);
         self.forget_what_was_read();
     }
@@ -437,6 +438,20 @@ impl Head {
     fn new(entries: &Entries, index: EntryIndex) -> Self {
         Self { key: Bytes::copy_from_slice(entries.key(index)), seqno: entries.entry(index).seqno, index }
     }
+}
+
+/// How many entries at the beginning are wanted; behind one that is not, none is.
+fn leading(run: &[EntryIndex], wanted: impl Fn(EntryIndex) -> bool) -> usize {
+    let near = run.len().min(NEAR_ENTRIES);
+    let unwanted = run[..near].iter().position(|index| !wanted(*index));
+    unwanted.unwrap_or_else(|| near + run[near..].partition_point(|index| wanted(*index)))
+}
+
+/// How many entries at the end are wanted; before one that is not, none is.
+fn trailing(run: &[EntryIndex], wanted: impl Fn(EntryIndex) -> bool) -> usize {
+    let (far, near) = run.split_at(run.len().saturating_sub(NEAR_ENTRIES));
+    let unwanted = near.iter().rev().position(|index| !wanted(*index));
+    unwanted.unwrap_or_else(|| run.len() - far.partition_point(|index| !wanted(*index)))
 }
 
 /// The first bytes of a key, in the order of keys.
