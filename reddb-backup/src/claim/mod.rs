@@ -371,7 +371,11 @@ async fn look(
             )
         }
         Relation::Forks { newest } => {
-            let fork = timeline::check_fork(store, epochs, local, newest).await?;
+            let fork = local.parent.ok_or_else(|| ClaimError::Unrelated {
+                timeline: local.timeline,
+                detail: "it has no parent, and the archive holds another history".into(),
+            })?;
+            timeline::check_fork(store, epochs, fork, newest, local.timeline).await?;
             let begins = ForkPoint { timeline: local.timeline, ..fork };
             (ArchiveKind::Continued, archive_end(store, epochs, newest).await?, Some(begins))
         }

@@ -363,13 +363,18 @@ async fn a_fork_beyond_the_archive_is_refused() {
         clock_offset_ms: 0,
         takeover: Takeover::Refuse,
     };
+    let before = store.list("").await.unwrap();
+    let refused = claim_timeline(&store, &request, &watch(), &TestClock::default()).await.unwrap_err();
+    assert!(refused.to_string().contains("beyond what the archive holds"), "{refused}");
+    assert_eq!(store.list("").await.unwrap(), before, "nothing was claimed");
+    // Whoever has a number all the same is refused too.
+    let request = TimelineRequest { parent: old.point(4), ..request };
     let claimed = claim_timeline(&store, &request, &watch(), &TestClock::default()).await.unwrap().document;
-    let error = start(&store, &old.fork(2, 6, Some(timeline(&claimed)))).await.unwrap_err();
-    assert!(matches!(error, ClaimError::Unrelated { .. }), "{error}");
-    let mut unknown = timeline(&claimed);
-    unknown.timeline = TimelineId::new(9);
-    let error = start(&store, &old.fork(2, 6, Some(unknown))).await.unwrap_err();
-    assert!(matches!(error, ClaimError::Unrelated { .. }), "{error}");
+    let beyond = LocalTimeline { parent: Some(old.point(6)), ..timeline(&claimed) };
+    for local in [beyond, LocalTimeline { timeline: TimelineId::new(9), ..beyond }] {
+        let error = start(&store, &old.fork(2, 6, Some(local))).await.unwrap_err();
+        assert!(matches!(error, ClaimError::Unrelated { .. }), "{error}");
+    }
 }
 
 /// A directory that was restored to LSN 6 of `old`, with nothing before it, whose timeline is the `number`-th.
@@ -386,6 +391,25 @@ fn restored_alone(old: &Journal, number: u32) -> Journal {
 }
 
 async fn next_number(store: &Store, restored: &Journal) -> LocalTimeline {
+    timeline(&claim_next_number(store, restored).await.unwrap())
+}
+
+/// A timeline's document that somebody left.
+async fn put_timeline(store: &Store, local: &LocalTimeline) {
+    let document = TimelineDocument {
+        cluster: CLUSTER,
+        timeline: local.timeline,
+        parent: local.parent,
+        reason: TimelineReason::Restored,
+        created_ms: 0,
+        node: Journal::new(3).node,
+        id: local.id,
+        clock_offset_ms: local.clock_offset_ms,
+    };
+    put_new(store, &ArchiveKey::Timeline(local.timeline), &document).await.unwrap();
+}
+
+async fn claim_next_number(store: &Store, restored: &Journal) -> Result<TimelineDocument, ClaimError> {
     let request = TimelineRequest {
         cluster: CLUSTER,
         node: restored.node,
@@ -395,7 +419,7 @@ async fn next_number(store: &Store, restored: &Journal) -> LocalTimeline {
         clock_offset_ms: 0,
         takeover: Takeover::Refuse,
     };
-    timeline(&claim_timeline(store, &request, &watch(), &TestClock::default()).await.unwrap().document)
+    Ok(claim_timeline(store, &request, &watch(), &TestClock::default()).await?.document)
 }
 
 #[tokio::test]
@@ -419,8 +443,11 @@ async fn an_archive_that_a_restored_directory_began_and_did_not_ship_to_is_begun
     ship(&store, &last, &claim, claim.archived, 8).await;
 
     // Now it holds a history, and another fork at the same place is not part of it.
-    let other = old.fork(3, 6, Some(next_number(&store, &last).await));
-    let error = start(&store, &other).await.unwrap_err();
+    let error = claim_next_number(&store, &last).await.unwrap_err();
+    assert!(error.to_string().contains("the archive has no timeline 1"), "{error}");
+    let local = LocalTimeline { timeline: TimelineId::new(5), ..last.claimant().timeline };
+    put_timeline(&store, &local).await;
+    let error = start(&store, &old.fork(3, 6, Some(local))).await.unwrap_err();
     assert!(error.to_string().contains("the archive has no timeline 1"), "{error}");
 }
 

@@ -55,11 +55,11 @@ pub struct ClaimedTimeline {
 }
 
 /// Claims the number of a new timeline, create-only, before its first write. The next free number is taken; one whose
-/// claimant never wrote to it stays unused.
+/// claimant never wrote to it stays unused. Where the archive does not hold what the timeline forks off, nothing is claimed.
 ///
 /// # Errors
-/// [`ClaimError::LiveHolder`] beside another directory's live holder, [`ClaimError::WrongCluster`], or an error of the
-/// store.
+/// [`ClaimError::LiveHolder`] beside another directory's live holder, [`ClaimError::WrongCluster`],
+/// [`ClaimError::Unrelated`], or an error of the store.
 pub async fn claim_timeline(
     store: &Store,
     request: &TimelineRequest,
@@ -68,8 +68,11 @@ pub async fn claim_timeline(
 ) -> Result<ClaimedTimeline, ClaimError> {
     ensure_known_cluster(store, request.cluster).await?;
     let mut watched = None;
+    let epochs = Epochs::load(store, request.cluster, MissingDigest::Refuse).await?;
+    if let Some(newest) = epochs.newest_begun().and_then(|(_, entry)| entry.begins()) {
+        check_fork(store, &epochs, request.parent, newest.timeline, request.parent.timeline).await?;
+    }
     if request.takeover == Takeover::Refuse {
-        let epochs = Epochs::load(store, request.cluster, MissingDigest::Refuse).await?;
         let asker = Asker { node: request.node, claimed: request.claimed };
         watched = refuse_live_holder(store, &epochs, asker, watch, clock).await?;
     }
@@ -148,21 +151,19 @@ pub(super) async fn check_document(
     Ok(())
 }
 
-/// Checks that a timeline which no epoch has begun on forks off what the archive holds, and says where. `newest` is the archive's
-/// newest timeline.
+/// Checks that the archive, whose newest timeline is `newest`, holds what a timeline forks off which no epoch has begun on. An error
+/// names `timeline`.
 pub(super) async fn check_fork(
     store: &Store,
     epochs: &Epochs,
-    local: &LocalTimeline,
+    fork: ForkPoint,
     newest: TimelineId,
-) -> Result<ForkPoint, ClaimError> {
-    let timeline = local.timeline;
+    timeline: TimelineId,
+) -> Result<(), ClaimError> {
     let unrelated = |detail: String| ClaimError::Unrelated { timeline, detail };
-    let fork =
-        local.parent.ok_or_else(|| unrelated("it has no parent, and the archive holds another history".into()))?;
     let Some(parent) = read(store, fork.timeline).await? else {
         return if is_empty_after(store, epochs, newest, fork).await? {
-            Ok(fork)
+            Ok(())
         } else {
             Err(unrelated(format!("the archive has no timeline {}", fork.timeline)))
         };
@@ -173,7 +174,7 @@ pub(super) async fn check_fork(
         None => parent.parent.map(|point| point.lsn),
     };
     match end {
-        Some(end) if fork.lsn <= end => Ok(fork),
+        Some(end) if fork.lsn <= end => Ok(()),
         _ => Err(unrelated(format!(
             "it forked off timeline {} at LSN {}, beyond what the archive holds of that",
             fork.timeline, fork.lsn
