@@ -438,7 +438,7 @@ fn a_restored_directory_begins_an_archive_of_its_own_when_the_store_comes_back_e
     let _ = restored(&away, "restored");
     // Another prefix of the same store: nobody has begun there.
     let options = away.environment(away.door.address()).into_iter();
-    let elsewhere = Options::new().archive("gs://bucket/elsewhere");
+    let elsewhere = Options::new().archive("gs://bucket/elsewhere").switch("--new-archive");
     let options = options.fold(elsewhere, |options, (name, value)| options.environment(name, &value));
     let node = Node::start(&away.scene.path("restored"), &options);
     let mut client = node.client();
@@ -475,7 +475,7 @@ fn a_restored_directory_takes_no_write_that_its_own_archive_could_not_give_back(
     away.outage.of(Some("/objects/"));
     let start = |endpoint| {
         let options = away.environment(endpoint).into_iter();
-        let elsewhere = Options::new().archive("gs://bucket/elsewhere");
+        let elsewhere = Options::new().archive("gs://bucket/elsewhere").switch("--new-archive");
         let options = options.fold(elsewhere, |options, (name, value)| options.environment(name, &value));
         Node::start(&away.scene.path("restored"), &options)
     };
@@ -528,15 +528,14 @@ fn a_restored_directory_whose_log_cannot_be_begun_answers_reads_and_goes_on_when
     for name in ["same", "own"] {
         let _ = scene.restore(name, &[]).expect_code(0);
     }
-    for (name, archive) in
-        [("same", scene.archive().to_owned()), ("own", format!("file://{}", scene.path("own-archive").display()))]
-    {
+    let own = Options::new().flag("--archive-interval", "50ms");
+    let own_archive = format!("file://{}", scene.path("own/archive").display());
+    for (name, options, archive) in [("same", scene.options(), scene.archive()), ("own", own, &own_archive)] {
         // No log can be begun where its directory should be; each start takes the next number.
         let [second, third, fourth] = [2, 3, 4].map(|number| scene.path(name).join(format!("wal/{number:010}")));
         for in_the_way in [&second, &third, &fourth] {
             std::fs::write(in_the_way, "not a directory").unwrap();
         }
-        let options = Options::new().archive(&archive);
         for (in_the_way, stops_in_order) in [(second, false), (third, true)] {
             let node = Node::start(&scene.path(name), &options);
             let mut client = node.client();
@@ -561,12 +560,135 @@ fn a_restored_directory_whose_log_cannot_be_begun_answers_reads_and_goes_on_when
         assert_eq!((first.timeline, first.lsn), (4, wanted.lsn + 2), "{name}");
         wait_until_archived(&node);
         assert_eq!(node.stop().code(), Some(0));
-        let _ = reddb(&["verify", "--archive", &archive]).expect_code(0);
+        let _ = reddb(&["verify", "--archive", archive]).expect_code(0);
         let into = scene.path(&format!("{name}-again"));
         let into = into.to_str().unwrap();
-        let report = reddb(&["restore", "--archive", &archive, "--into", into, "--json"]).expect_code(0).json();
+        let report = reddb(&["restore", "--archive", archive, "--into", into, "--json"]).expect_code(0).json();
         assert_eq!(report["digest"].as_str(), Some(state.sha256.as_str()), "{name}: {report}");
     }
+}
+
+#[test]
+fn a_restored_directory_that_waited_to_begin_takes_no_write_when_another_has_taken_over_meanwhile() {
+    let scene = Scene::new();
+    let node = scene.start("original");
+    write_some(&mut node.client(), "original", 10);
+    assert_eq!(node.stop().code(), Some(0));
+    for name in ["waits", "takes-over"] {
+        let _ = scene.restore(name, &[]).expect_code(0);
+    }
+    let in_the_way = scene.path("waits").join("wal/0000000002");
+    std::fs::write(&in_the_way, "not a directory").unwrap();
+    let waits = scene.start("waits");
+    let _ = expect_no_writes(&mut waits.client());
+    let other = Node::start(&scene.path("takes-over"), &scene.options().switch("--takeover"));
+    wait_for_writes(&mut other.client());
+
+    std::fs::remove_file(in_the_way).unwrap();
+    let mut client = waits.client();
+    wait::until("writes are refused for good", || {
+        let answer = format!("{:?}", client.call(&["SET", "more", "1"]).unwrap());
+        assert!(answer.contains("MISCONF"), "a write was taken: {answer}");
+        answer.contains("(fenced)").then_some(())
+    });
+    assert_eq!(client.expect(&["GET", "original:3"]), Value::bulk("value"), "reads go on");
+    let wanted = digest(&mut other.client());
+    wait_until_archived(&other);
+    assert_eq!(other.stop().code(), Some(0));
+    let _ = scene.verify().expect_code(0);
+    let report = scene.restore("into", &["--json"]).expect_code(0).json();
+    assert_eq!(report["digest"].as_str(), Some(wanted.sha256.as_str()), "{report}");
+}
+
+#[test]
+fn a_restored_directory_takes_an_empty_place_for_an_archive_that_is_away() {
+    let scene = Scene::new();
+    let node = scene.start("original");
+    write_some(&mut node.client(), "original", 10);
+    assert_eq!(node.stop().code(), Some(0));
+    let _ = scene.restore("restored", &[]).expect_code(0);
+    std::fs::rename(scene.archive_dir(), scene.path("disk")).unwrap();
+    for mount_point in [false, true] {
+        if mount_point {
+            std::fs::create_dir(scene.archive_dir()).unwrap();
+        }
+        let node = scene.start("restored");
+        let mut client = node.client();
+        assert_eq!(client.expect(&["GET", "original:3"]), Value::bulk("value"));
+        let refusal = expect_no_writes(&mut client);
+        assert!(!mount_point || refusal.contains("--new-archive"), "it does not say what to do: {refusal}");
+        node.kill9();
+    }
+    // A kill may leave what it asked the store with.
+    let is_probe = |path: &PathBuf| path.starts_with(scene.archive_dir().join("probe"));
+    assert!(files_below(&scene.archive_dir()).iter().all(is_probe), "a second archive was begun there");
+    let node = scene.start("restored");
+    let mut client = node.client();
+    let _ = expect_no_writes(&mut client);
+    std::fs::remove_dir_all(scene.archive_dir()).unwrap();
+    std::fs::rename(scene.path("disk"), scene.archive_dir()).unwrap();
+    wait_for_writes(&mut client);
+    assert_eq!(receipt(&mut client).timeline, 2);
+    wait_until_archived(&node);
+    assert_eq!(node.stop().code(), Some(0));
+    let _ = scene.verify().expect_code(0);
+}
+
+#[test]
+fn a_restored_directory_takes_writes_at_once_where_nothing_is_in_the_way() {
+    let scene = Scene::new();
+    let node = scene.start("original");
+    write_some(&mut node.client(), "original", 10);
+    assert_eq!(node.stop().code(), Some(0));
+    for (name, options) in [("same", scene.options()), ("own", Options::new())] {
+        let _ = scene.restore(name, &[]).expect_code(0);
+        let node = Node::start(&scene.path(name), &options);
+        node.client().expect(&["SET", "new", "1"]);
+        assert!(!node.log().contains("refused"), "{name}: it alarms: {}", node.log());
+        // A start that finds nothing written but the timeline's record, or a write, is no different.
+        node.kill9();
+        let node = Node::start(&scene.path(name), &options);
+        node.client().expect(&["SET", "new", "2"]);
+        assert!(!node.log().contains("refused"), "{name}: it alarms: {}", node.log());
+        assert_eq!(node.stop().code(), Some(0));
+    }
+}
+
+#[test]
+fn a_new_archive_of_an_old_directory_is_written_to_when_it_has_its_first_snapshot() {
+    let away = Away::new();
+    let mut states = Vec::new();
+    let node = Node::start(&away.scene.path("node"), &Options::new().flag("--archive-interval", "50ms"));
+    write_some(&mut node.client(), "before", 10);
+    wait_until_archived(&node);
+    assert_eq!(node.stop().code(), Some(0));
+    // Its log does not go back to LSN 1 any more.
+    let into = away.scene.path("restored");
+    let own = format!("file://{}", away.scene.path("node/archive").display());
+    let _ = reddb(&["restore", "--archive", &own, "--into", into.to_str().unwrap()]).expect_code(0);
+    let node = Node::start(&into, &Options::new().flag("--archive-interval", "50ms"));
+    write_some(&mut node.client(), "restored", 10);
+    wait_until_archived(&node);
+    assert_eq!(node.stop().code(), Some(0));
+
+    away.outage.of(Some("/objects/"));
+    let options = away.environment(away.store).into_iter();
+    let new = away.scene.options().switch("--new-archive");
+    let options = options.fold(new, |options, (name, value)| options.environment(name, &value));
+    let node = Node::start(&into, &options);
+    let mut client = node.client();
+    assert_eq!(client.expect(&["GET", "restored:3"]), Value::bulk("value"));
+    let _ = expect_no_writes(&mut client);
+    away.outage.of(None);
+    wait_for_writes(&mut client);
+    states.push(digest(&mut client));
+    for index in 0..3 {
+        client.expect(&["SET", "later", &index.to_string()]);
+        states.push(digest(&mut client));
+    }
+    wait_until_archived(&node);
+    node.kill9();
+    away.expect_restores(&states);
 }
 
 #[test]

@@ -163,6 +163,11 @@ fn snapshot(status: &StatusDocument, thresholds: &ThresholdArgs) -> Finding {
                 "no snapshot is known while the archive does not answer".into(),
             );
         }
+        if archive.snapshot_running {
+            let (done, total) = (Size(archive.snapshot_done_bytes), Size(archive.snapshot_total_bytes));
+            let message = format!("the first snapshot is being made: {done} of {total}");
+            return finding("snapshot", Level::Warning, message);
+        }
         // The first snapshot takes a moment; without one a restore takes long, or cannot be made at all.
         let young = Duration::from_millis(status.uptime_ms) < thresholds.archive_lag_warning.0;
         let level = if young { Level::Warning } else { Level::Critical };

@@ -108,8 +108,7 @@ pub(crate) struct ServeArgs {
     /// Take over the archive although another writer seems to be alive on it
     #[arg(long, env = "REDDB_TAKEOVER", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub takeover: Option<bool>,
-    /// Begin a new archive in an empty place although this directory was archived before; no state before its first snapshot can
-    /// be restored from there
+    /// Begin a new archive in an empty place although this directory was archived before; writes wait for its first snapshot
     #[arg(long, env = "REDDB_NEW_ARCHIVE", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub new_archive: Option<bool>,
     /// A TOML file with these flags' names as keys

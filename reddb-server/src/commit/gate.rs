@@ -19,8 +19,8 @@ pub(crate) enum Condition {
     Poisoned,
     /// The archive belongs to another history, or another writer has taken over.
     Fenced,
-    /// A restored directory's timeline has not begun in the archive yet: it has no number there, or nothing that a restore could
-    /// start from.
+    /// The directory's timeline has not begun in the archive yet: it has no number there, or nothing that a restore could start
+    /// from.
     TimelinePending,
     /// The wall clock jumped forward further than allowed.
     ClockJump,

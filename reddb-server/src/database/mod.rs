@@ -76,8 +76,12 @@ impl Database {
     /// Opens the database in `config.dir`, which is created where it does not exist. Must be called within a tokio runtime
     /// with threads; the archiver runs there.
     ///
+    /// It may be open for reading alone: where the archive of a restored directory is away, or nothing can be restored from it
+    /// yet, writes are refused until that is over. [`Database::status`] says whether they are, and why.
+    ///
     /// # Errors
-    /// Any [`OpenError`]; the directory is then as it was, apart from what recovery may safely repeat.
+    /// Any [`OpenError`]; the directory is then as it was, apart from what recovery may safely repeat. In the archive an epoch
+    /// and a timeline's number may have been claimed, which nobody uses then.
     pub async fn open(config: Config) -> Result<Self, OpenError> {
         Ok(open::open(config, Arc::new(crate::clock::SystemClock::new())).await?)
     }

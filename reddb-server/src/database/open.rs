@@ -110,7 +110,8 @@ pub(super) async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Databa
         _ => None,
     };
     let is_owned = matches!(claimed.claim, ClaimState::Owned(_));
-    let waits = is_owned && (has_yet_to_write || (begun == Begun::No && claimed.lacks_snapshot()));
+    let waits =
+        is_owned && (has_yet_to_write || claimed.needs_snapshot() || (begun == Begun::No && claimed.lacks_snapshot()));
     let database = blocking(move || {
         let wal = start_log(&config, &mut directory, &recovered, &claimed)?;
         // A new directory is nobody's copy, whenever it comes to claim.
@@ -123,7 +124,7 @@ pub(super) async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Databa
     })
     .await?;
     if waits {
-        // A restored directory takes writes when its timeline has begun. A new one's archive has a snapshot from the beginning: that
+        // A restored directory takes writes when its timeline has begun in the archive. A new one's archive has a snapshot from the beginning: that
         // is cheap, and spares a restore the replay of the whole log.
         database.inner.archive.settled().await;
     }
@@ -226,7 +227,7 @@ fn run(
     let engine: Arc<dyn Engine> = recovered.engine;
     let first = begins.then(|| first_record(control.state()));
     let (timeline, clock_offset_ms) = state_timeline(&engine, control.state(), first.as_ref(), fork.as_ref())?;
-    if has_yet_to_write {
+    if has_yet_to_write || claimed.needs_snapshot() {
         gate.set_silently(Condition::TimelinePending, || match &claimed.claim {
             ClaimState::Owned(_) => timeline_pending(&claimed.url, BEING_BEGUN),
             ClaimState::Pending { reason, .. } => timeline_pending(&claimed.url, &away(reason)),

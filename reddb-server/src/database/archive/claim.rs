@@ -72,6 +72,11 @@ pub(in crate::database) struct Claimed {
 }
 
 impl Claimed {
+    /// Whether this process owns an epoch of an archive that can give nothing back before it has a snapshot.
+    pub(in crate::database) fn needs_snapshot(&self) -> bool {
+        matches!(&self.claim, ClaimState::Owned(claim) if claim.needs_snapshot)
+    }
+
     /// Whether this process owns an epoch of an archive that has no snapshot of this log.
     pub(in crate::database) fn lacks_snapshot(&self) -> bool {
         matches!(&self.claim, ClaimState::Owned(claim) if claim.newest_snapshot.is_none())
@@ -115,13 +120,11 @@ pub(in crate::database) async fn claim_at_start(
         .archive_url()
         .map_err(|source| OpenFault::System { what: "cannot find the data directory's path", source })?;
     let url: ArchiveUrl = url_text.parse().map_err(|error| refused(Exit::Usage, &error))?;
-    // What has been archived is somewhere: a local archive's directory that is missing is away, and is not begun anew.
-    // A restored directory may begin an archive of its own; what it remembers is its parent's.
-    let archived = match claiming.begun {
-        _ if config.new_archive => Lsn::ZERO,
-        Begun::NeedsNumber => Lsn::ZERO,
-        Begun::Yes | Begun::No => claiming.archived.lsn,
-    };
+    // What has been archived is somewhere: a local archive's directory that is missing is away, and is not begun anew. A restored
+    // directory comes out of an archive; but the one in the directory itself is its own, and is there once it has been claimed.
+    let begins_own =
+        claiming.begun == Begun::NeedsNumber && config.archive.url.is_none() && claiming.own_epoch == Epoch::ZERO;
+    let archived = if config.new_archive || begins_own { Lsn::ZERO } else { claiming.archived.lsn };
     let mode = match archived {
         Lsn::ZERO => OpenMode::Create,
         _ => OpenMode::MayBeAway,
@@ -251,6 +254,11 @@ impl Claimer {
                 Ok(())
             }
             Err(ClaimError::Read(ReadError::Store(error))) if error.kind() == StoreErrorKind::NotFound => {
+                if claimant.archived > Lsn::ZERO {
+                    return Err(
+                        ClaimError::ArchiveGone { store: store.to_string(), archived: claimant.archived }.into()
+                    );
+                }
                 begin_own_archive(store, parent, claimant)
             }
             Err(error) => Err(error.into()),

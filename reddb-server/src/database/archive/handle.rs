@@ -38,6 +38,8 @@ use crate::status::ArchiveReport;
 
 /// How often the schedule and the archiver's state are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// As often where writes wait for it.
+const AWAITED_LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// How long a claim that failed waits before it is tried again.
 const CLAIM_RETRY: Duration = Duration::from_secs(2);
 /// How long a caller waits for the archive to take a restore point.
@@ -49,7 +51,7 @@ const AWAITED_SNAPSHOT_RETRY: Duration = Duration::from_secs(5);
 /// How long a snapshot that failed waits before it is tried again by itself.
 const SNAPSHOT_RETRY: Duration = Duration::from_secs(60);
 
-/// Why a restored directory takes no writes yet whose archive is there.
+/// Why no writes are taken yet where the archive is there.
 pub(in crate::database) const BEING_BEGUN: &str = "it is being begun";
 /// What every restore from an archive starts with that begins at a fork.
 const FIRST_SNAPSHOT: &str = "the first snapshot, which any restore from there starts with,";
@@ -208,7 +210,7 @@ impl Archive {
     /// come, or could not be; but not for ever.
     pub(in crate::database) async fn settled(&self) {
         if tokio::time::timeout(SETTLE_PATIENCE, self.shared.settled.notified()).await.is_err() {
-            tracing::warn!("the archive's first snapshot is not published yet; see `reddb check`");
+            tracing::warn!("the archive has no snapshot of this log yet; see `reddb check`");
         }
     }
 
@@ -300,7 +302,7 @@ impl Archive {
         let handle = self.shared.running.write().take();
         let Some(handle) = handle else {
             tracing::warn!(
-                "the archive was not reached since the start; what it lacks is in the local log and the next start ships it"
+                "nothing was archived since the start; what the archive lacks is in the local log and the next start ships it"
             );
             return;
         };
@@ -360,11 +362,11 @@ pub(in crate::database) fn away(reason: &str) -> String {
     format!("it cannot be reached: {reason}")
 }
 
-/// Why a restored directory takes no writes yet, given why its timeline has not begun in the archive.
+/// Why no writes are taken yet, given why the directory's timeline has not begun in the archive.
 pub(in crate::database) fn timeline_pending(url: &str, reason: &str) -> String {
     format!(
-        "this directory was restored, and takes writes once its new timeline has begun in the archive {url}: {reason}. Reads go on; \
-         writes go on by themselves then"
+        "what is written could not be restored before this directory's timeline has begun in the archive {url}: {reason}. Reads go \
+         on; writes go on by themselves then"
     )
 }
 
@@ -499,9 +501,11 @@ impl Keeper {
             Some(newest) => self.remember(newest).await,
             None => None,
         };
-        if claim.needs_snapshot {
-            self.tell_what_is_missing();
+        if claim.needs_snapshot && last_made_ms.is_none() {
+            self.wait_for_a_snapshot();
         }
+        // Everything is behind it by now but what a client wrote.
+        let begin = if self.gate.holds(Condition::TimelinePending) { self.log.durable().lsn } else { Lsn::ZERO };
         let mut try_at = Instant::now();
         let mut was_online = true;
         loop {
@@ -509,16 +513,20 @@ impl Keeper {
             if self.has_ended(state) {
                 return;
             }
-            if !claim.needs_snapshot || last_made_ms.is_some() {
+            let online = state == ArchiverState::Online;
+            // The archiver asks whose the archive is before it ships: what waited to begin may have been replaced meanwhile.
+            let has_begun = online && handle.status().archived.lsn >= begin;
+            if has_begun && (!claim.needs_snapshot || last_made_ms.is_some()) {
                 self.take_writes();
             }
-            let online = state == ArchiverState::Online;
             if online && !was_online {
                 // The store is back: what failed while it was away need not wait.
                 try_at = Instant::now();
             }
             was_online = online;
-            if Instant::now() >= try_at && self.is_due(last_made_ms, online) {
+            // Writes wait for a snapshot only where nothing can be restored without one.
+            let may_make = claim.needs_snapshot || !self.gate.holds(Condition::TimelinePending);
+            if may_make && Instant::now() >= try_at && self.is_due(last_made_ms, online) {
                 let reason = if last_made_ms.is_none() { "first" } else { "scheduled" };
                 let mut stopped = self.stopped.clone();
                 let made = tokio::select! {
@@ -529,29 +537,26 @@ impl Keeper {
                 if let Err(error) = made {
                     tracing::warn!(%error, "the {reason} snapshot was not made; it is tried again");
                     try_at = Instant::now() + self.retry_after(&error);
+                    self.shared.settled.notify_one();
+                } else if !self.gate.holds(Condition::TimelinePending) {
+                    self.shared.settled.notify_one();
                 }
-                self.shared.settled.notify_one();
             }
             let snapshots = *self.shared.snapshots.lock();
-            let has_new = last_made_ms.is_none() && snapshots.last.is_some();
             last_made_ms = snapshots.last.map(|_| snapshots.last_ms).or(last_made_ms);
-            if !has_new && self.wait(LOOK_INTERVAL).await {
+            let pause = if self.gate.holds(Condition::TimelinePending) { AWAITED_LOOK_INTERVAL } else { LOOK_INTERVAL };
+            if self.wait(pause).await {
                 return;
             }
         }
     }
 
-    /// Whoever begins with this archive waits for its first snapshot; one whose data an earlier archive holds goes on.
-    fn tell_what_is_missing(&self) {
-        if self.gate.holds(Condition::TimelinePending) {
-            let reason = format!("{FIRST_SNAPSHOT} is being made");
-            self.gate.explain(Condition::TimelinePending, || timeline_pending(&self.shared.url, &reason));
-        } else {
-            tracing::warn!(
-                archive = %self.shared.url,
-                "this archive begins in the middle of the log: no state before its first snapshot can be restored from it; keep \
-                 the former archive until `reddb check` names a snapshot"
-            );
+    /// What is written before the archive can give anything back could be lost to every restore.
+    fn wait_for_a_snapshot(&self) {
+        let reason = format!("{FIRST_SNAPSHOT} is being made");
+        let refusal = || timeline_pending(&self.shared.url, &reason);
+        if !self.gate.set(Condition::TimelinePending, refusal) {
+            self.gate.explain(Condition::TimelinePending, refusal);
         }
     }
 
