@@ -6,7 +6,7 @@ use std::thread;
 use super::*;
 
 /// Raises the flag when dropped, so that a failed assertion ends the other threads too.
-struct StopOnDrop<'a>(&'a AtomicBool);
+pub(super) struct StopOnDrop<'a>(pub(super) &'a AtomicBool);
 
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
