@@ -23,7 +23,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::claim::{ClaimState, Claimed, Claimer, TimelineNumber};
+use super::claim::{ClaimState, Claimed, Claimer, Failure, TimelineNumber};
 use crate::clock::Clock;
 use crate::commit::gate::{Condition, WriteGate};
 use crate::commit::{Committer, NewTimeline};
@@ -426,7 +426,8 @@ impl Keeper {
                 Past::new(self.log.place(), durable, self.control.lock().state(), self.checkpoints.engine.flushed());
             let (shared, gate) = (Arc::clone(&self.shared), Arc::clone(&self.gate));
             let claiming = async {
-                claimer.probe(&self.store).await?;
+                // A disk that is mounted just now makes the store look as if it forgot what it was told.
+                claimer.probe(&self.store).await.map_err(|failure| Failure { retry: true, ..failure })?;
                 shared.say(&gate, "it answers, and another writer that may hold it is looked for".to_owned());
                 claimer.claim(&self.store, durable, &past).await
             };
