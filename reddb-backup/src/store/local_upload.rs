@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use reddb_file::archive::Sha256Digest;
 use sha2::{Digest as _, Sha256};
 
-use super::open::make_directory;
+use super::local::make_directory;
 
 /// What is written between two syncs: so much another file's sync may have to wait for.
 const SYNC_BYTES: usize = 256 * 1024;

@@ -4,7 +4,6 @@
 //! this crate's own: the clients below make one attempt each, so that one policy counts.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
@@ -20,7 +19,7 @@ use object_store::{ClientOptions, RetryConfig};
 use parking_lot::Mutex;
 
 use super::credentials::{self, CredentialsError, Hint};
-use super::local::LocalRoot;
+use super::local::{Absent, LocalRoot, make_directory};
 use super::object::Store;
 use super::retry::RetryPolicy;
 use super::url::{ArchiveUrl, Bucket};
@@ -67,7 +66,8 @@ pub enum PlainHttp {
 /// What to do where a local archive's directory is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
-    /// Make it. For writers that begin an archive.
+    /// Make it; where its disk has no space for it, every request fails until it could be made. For writers that begin an
+    /// archive.
     Create,
     /// Every request fails, and may later succeed, until it is there and holds an archive. For writers that go on.
     MayBeAway,
@@ -183,14 +183,21 @@ fn remote<S: ObjectStore>(
 fn open_local(path: &Path, url: &ArchiveUrl, mode: OpenMode) -> Result<Store, OpenError> {
     let directory_error =
         |attempted| move |source| OpenError::Directory { path: path.display().to_string(), attempted, source };
-    if mode == OpenMode::Create {
-        make_directory(path).map_err(directory_error("made"))?;
-    }
-    if mode == OpenMode::MayBeAway && !path.is_dir() {
-        return open_absent(path).map_err(directory_error("opened")).map(|(root, prefix)| {
-            Store::new(Arc::new(LocalFileSystem::new().with_fsync(true)), &prefix, url.to_string())
-                .with_local_root(root)
-        });
+    let absent = match mode {
+        OpenMode::MustExist => None,
+        OpenMode::MayBeAway => (!path.is_dir()).then_some(Absent::Away),
+        OpenMode::Create => match make_directory(path) {
+            Ok(()) => None,
+            Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                Some(Absent::ToBeMade)
+            }
+            Err(error) => return Err(directory_error("made")(error)),
+        },
+    };
+    if let Some(absent) = absent {
+        let (root, prefix) = open_absent(path, absent).map_err(directory_error("opened"))?;
+        let local = LocalFileSystem::new().with_fsync(true);
+        return Ok(Store::new(Arc::new(local), &prefix, url.to_string()).with_local_root(root));
     }
     let root = path.canonicalize().map_err(directory_error("opened"))?;
     if !root.is_dir() {
@@ -203,30 +210,15 @@ fn open_local(path: &Path, url: &ArchiveUrl, mode: OpenMode) -> Result<Store, Op
     Ok(Store::new(Arc::new(local), "", url.to_string()).with_local_root(root))
 }
 
-/// The root of an archive whose directory is away, and the prefix of its keys below `/`. What exists of the path is resolved
+/// The root of an archive whose directory is not there, and the prefix of its keys below `/`. What exists of the path is resolved
 /// now, so that links on the way there are no links in the archive.
-fn open_absent(path: &Path) -> io::Result<(LocalRoot, String)> {
+fn open_absent(path: &Path, absent: Absent) -> io::Result<(LocalRoot, String)> {
     let path = std::path::absolute(path)?;
     let present = path.ancestors().find(|ancestor| ancestor.is_dir()).unwrap_or(Path::new("/"));
     let rest = path.strip_prefix(present).map_err(io::Error::other)?;
     let directory = present.canonicalize()?.join(rest);
     let prefix = directory.to_str().ok_or_else(|| io::Error::other("the path is not text"))?.to_owned();
-    Ok((LocalRoot::away(directory), prefix))
-}
-
-/// Makes the directory and its missing parents, durably.
-pub(super) fn make_directory(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = path.parent() {
-        make_directory(parent)?;
-        match fs::create_dir(path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => File::open(parent)?.sync_all()?,
-        }
-    }
-    Ok(())
+    Ok((LocalRoot::absent(directory, absent), prefix))
 }
 
 fn s3_builder(bucket: &Bucket, settings: &StoreSettings) -> Result<AmazonS3Builder, OpenError> {

@@ -9,6 +9,7 @@ use reddb_file::archive::ArchiveKey;
 
 use super::error::{StoreError, StoreErrorKind};
 use super::fault::{FaultStore, Faults, Op};
+use super::local::{Absent, LocalRoot};
 use super::open::{OpenError, OpenMode, PlainHttp, StoreSettings};
 use super::probe::ProbeError;
 use super::{Created, RetryPolicy, Store, conformance};
@@ -181,5 +182,32 @@ async fn a_local_archive_that_is_away_is_no_empty_archive() {
 
     std::fs::rename(&directory, folder.path().join("elsewhere")).unwrap();
     is_away(maker.put_overwrite(&cluster, Bytes::from_static(b"y")).await.unwrap_err());
+    assert!(!directory.exists(), "the directory was made anew");
+}
+
+#[tokio::test]
+async fn a_directory_that_could_not_be_made_is_made_once_it_can_be_and_only_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let parent = folder.path().join("parent");
+    let directory = parent.join("archive");
+    // Stands for a disk without space: no directory can be made below a file.
+    std::fs::write(&parent, b"").unwrap();
+    let root = LocalRoot::absent(directory.clone(), Absent::ToBeMade);
+    let local = Arc::new(object_store::local::LocalFileSystem::new());
+    let store = Store::new(local, directory.to_str().unwrap(), "to be made")
+        .with_local_root(root)
+        .with_retry(RetryPolicy::once());
+    let error = store.put_overwrite(&claim(), OURS).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Retry, "{error}");
+    assert!(error.to_string().contains("cannot be made"), "{error}");
+
+    std::fs::remove_file(&parent).unwrap();
+    store.put_overwrite(&claim(), OURS).await.unwrap();
+    assert_eq!(store.clone().get_bounded(&claim(), 4).await.unwrap(), OURS);
+
+    // From then on it is a directory that was there, which may go away.
+    std::fs::remove_dir_all(&directory).unwrap();
+    let error = store.put_overwrite(&claim(), OURS).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Retry, "{error}");
     assert!(!directory.exists(), "the directory was made anew");
 }
