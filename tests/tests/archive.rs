@@ -76,7 +76,7 @@ fn a_backup_that_failed_while_the_archive_was_away_is_made_good_by_itself() {
 
     take_away(&scene);
     write_some(&mut client, "during", 5);
-    assert_ne!(reddb(&["backup", "--admin", &node.admin_url()]).code, 0);
+    let _ = reddb(&["backup", "--admin", &node.admin_url()]).expect_code(4);
     let _ = reddb(&["check", "--admin", &node.admin_url()]).expect_code(1);
 
     bring_back(&scene);
@@ -154,6 +154,8 @@ fn a_server_starts_without_its_archive_and_keeps_the_log() {
     let status = node.get("/admin/status").unwrap().json();
     assert_eq!(status["archive"]["online"], false, "{status}");
     assert_eq!(snapshot_status(&mut client), "ok", "none was asked for");
+    let refused = reddb(&["mark", "nowhere", "--admin", &node.admin_url()]).expect_code(4);
+    assert!(refused.stderr.contains("the archive is not available"), "{}", refused.stderr);
     let _ = client.call(&["BGSAVE"]).unwrap();
     wait::until("the failed snapshot shows", || (snapshot_status(&mut client) == "err").then_some(()));
     std::fs::rename(scene.path("archive-away"), scene.archive_dir()).unwrap();

@@ -32,6 +32,7 @@ use crate::codec::CompressionLevel;
 use crate::source::SourceError;
 use crate::store::{ReadError, RetryPolicy, StoreError};
 
+pub use crate::points::PointError;
 pub use archiver::{Archiver, ArchiverParts};
 pub use handle::{ArchiverHandle, HandleError, ShutdownReport};
 pub use status::{ArchiverState, ArchiverStatus, RunningSnapshot, Shipped};

@@ -1,6 +1,7 @@
 //! The paths of the admin port and what answers there.
 
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -15,6 +16,7 @@ use super::document::{
 use super::error::ApiError;
 use super::{Admin, metrics, openapi};
 use crate::commit::gate::Condition;
+use crate::database::ARCHIVE_DOWN;
 use crate::reply::CommandError;
 
 /// No request has a body larger than this.
@@ -73,7 +75,11 @@ async fn describe() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], openapi::DOCUMENT).into_response()
 }
 
-async fn backup(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) -> Result<Json<BackupDocument>, ApiError> {
+/// A body as it arrived, or why it did not.
+type Body = Result<Bytes, BytesRejection>;
+
+async fn backup(State(admin): State<Admin>, headers: HeaderMap, body: Body) -> Result<Json<BackupDocument>, ApiError> {
+    let body = body.map_err(unread)?;
     let request = if body.is_empty() { BackupRequest::default() } else { parse::<BackupRequest>(&headers, &body)? };
     let reason = request.reason.unwrap_or_else(|| "POST /admin/backup".into());
     // A caller that goes away does not stop a snapshot half way.
@@ -83,8 +89,8 @@ async fn backup(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) -> 
     Ok(Json(BackupDocument::from(summary)))
 }
 
-async fn mark(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) -> Result<Json<MarkDocument>, ApiError> {
-    let request: MarkRequest = parse(&headers, &body)?;
+async fn mark(State(admin): State<Admin>, headers: HeaderMap, body: Body) -> Result<Json<MarkDocument>, ApiError> {
+    let request: MarkRequest = parse(&headers, &body.map_err(unread)?)?;
     if let Err(error) = request.name.parse::<reddb_file::archive::PointName>() {
         return Err(ApiError::bad_request(error, "names are made of letters, digits, `-`, `_` and `.`"));
     }
@@ -149,6 +155,14 @@ fn parse<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, Api
         .map_err(|error| ApiError::bad_request(error, "GET /admin/openapi.json describes the body"))
 }
 
+fn unread(rejection: BytesRejection) -> ApiError {
+    let (code, hint) = match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => ("too_large", "no request here has a body of more than 16 KiB"),
+        _ => ("bad_request", "the body did not arrive whole; send it again"),
+    };
+    ApiError::new(rejection.status(), code, rejection.body_text(), hint)
+}
+
 fn internal() -> ApiError {
     ApiError::new(
         StatusCode::INTERNAL_SERVER_ERROR,
@@ -170,9 +184,9 @@ fn refused(error: CommandError) -> ApiError {
             message,
             "`reddb verify --archive URL` says whether the archive is sound",
         ),
-        "MISCONF" => ApiError::new(
+        ARCHIVE_DOWN => ApiError::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "refused",
+            "archive_unavailable",
             message,
             "GET /admin/status says what is wrong under `refusal` and `archive`",
         ),

@@ -132,7 +132,9 @@ async fn nonsense_gets_an_error_with_a_hint() {
     }
     let large = "x".repeat(100_000);
     let answer = server.request(Method::POST, "/admin/mark").header("content-type", "application/json").body(large);
-    assert_eq!(answer.send().await.expect("an answer").status(), StatusCode::PAYLOAD_TOO_LARGE);
+    let answer = answer.send().await.expect("an answer");
+    assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(answer.json::<Value>().await.expect("JSON")["code"], "too_large");
     server.end().await;
 }
 

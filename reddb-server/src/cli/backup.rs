@@ -17,8 +17,8 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 /// Takes a snapshot; returns when it is published.
 ///
 /// # Errors
-/// Exit code 4 where the server cannot be reached, 5 where its data is damaged, 6 where another backup runs, 2 where it
-/// fails.
+/// Exit code 4 where the server or its archive cannot be reached, 5 where its data is damaged, 6 where another backup runs,
+/// 2 where it fails.
 pub(crate) async fn backup(args: BackupArgs, password: Option<String>) -> Result<Exit, CliError> {
     let client = AdminClient::new(&args.admin, password)?;
     let request = BackupRequest { reason: Some(args.reason) };
@@ -69,7 +69,7 @@ async fn watch(client: &AdminClient) -> Infallible {
 /// Names the newest durable LSN.
 ///
 /// # Errors
-/// Exit code 3 for an impossible name, 4 where the server cannot be reached, 2 where it fails.
+/// Exit code 3 for an impossible name, 4 where the server or its archive cannot be reached, 2 where it fails.
 pub(crate) async fn mark(args: MarkArgs, password: Option<String>) -> Result<Exit, CliError> {
     args.name
         .parse::<reddb_file::archive::PointName>()

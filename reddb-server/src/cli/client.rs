@@ -129,6 +129,7 @@ fn refusal(status: StatusCode, document: &ErrorDocument) -> CliError {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => Exit::Usage,
         _ if document.code == "backup_running" => Exit::Held,
         _ if document.code == "corrupt" => Exit::Integrity,
+        _ if document.code == "archive_unavailable" => Exit::Unreachable,
         _ => Exit::Critical,
     };
     CliError::new(exit, &document.message).hint(&document.hint)

@@ -10,11 +10,11 @@ use reddb_backup::claim::Claim;
 use reddb_backup::clock::SystemClock;
 use reddb_backup::codec::CompressionLevel;
 use reddb_backup::ship::{
-    Archiver, ArchiverHandle, ArchiverParts, ArchiverSettings, ArchiverState, ArchiverStatus, HandleError,
+    Archiver, ArchiverHandle, ArchiverParts, ArchiverSettings, ArchiverState, ArchiverStatus, HandleError, PointError,
 };
 use reddb_backup::snapshot::{SnapshotError, SnapshotProgress};
 use reddb_backup::source::LogSource as _;
-use reddb_backup::store::Store;
+use reddb_backup::store::{ReadError, Store, StoreErrorKind};
 use reddb_file::archive::{MissingDigest, PointName, SnapshotManifest, SnapshotRef, Text};
 use reddb_file::control::ControlFile;
 use reddb_file::{Lsn, TimedMark, TimelineId, layout};
@@ -51,6 +51,8 @@ const AWAITED_SNAPSHOT_RETRY: Duration = Duration::from_secs(5);
 /// How long a snapshot that failed waits before it is tried again by itself.
 const SNAPSHOT_RETRY: Duration = Duration::from_secs(60);
 
+/// What an error begins with that comes from an archive that is away.
+pub(crate) const ARCHIVE_DOWN: &str = "ARCHIVEDOWN";
 /// Why no writes are taken yet where the archive is there.
 pub(in crate::database) const BEING_BEGUN: &str = "it is being begun";
 /// What every restore from an archive starts with that begins at a fork.
@@ -216,19 +218,7 @@ impl Archive {
 
     pub(in crate::database) async fn backup(&self, reason: &str) -> Result<BackupSummary, CommandError> {
         let handle = self.shared.handle().inspect_err(|_| self.shared.snapshots.lock().last_ok = false)?;
-        self.shared.snapshot(&handle, reason).await.map_err(|error| {
-            let prefix = match &error {
-                HandleError::Snapshot(SnapshotError::Busy(_)) => "INPROG",
-                HandleError::Snapshot(SnapshotError::Damaged { .. }) => "CORRUPT",
-                HandleError::Snapshot(SnapshotError::Checkpoint(source))
-                    if matches!(source.downcast_ref(), Some(EngineError::Corrupt { .. })) =>
-                {
-                    "CORRUPT"
-                }
-                _ => "ERR",
-            };
-            CommandError::new(format!("{prefix} {error}"))
-        })
+        self.shared.snapshot(&handle, reason).await.map_err(|error| refusal(&error))
     }
 
     pub(in crate::database) async fn mark(&self, name: &str) -> Result<MarkSummary, CommandError> {
@@ -238,11 +228,11 @@ impl Archive {
         let point = marked.map_err(|_elapsed| {
             let patience_s = MARK_PATIENCE.as_secs();
             CommandError::new(format!(
-                "MISCONF the archive has not taken the restore point within {patience_s} s; it is written when the archive \
+                "{ARCHIVE_DOWN} the archive has not taken the restore point within {patience_s} s; it is written when the archive \
                  is back, unless the server stops before: see `reddb check`, and try the same name again to be sure"
             ))
         })?;
-        let point = point.map_err(|error| CommandError::new(format!("ERR {error}")))?;
+        let point = point.map_err(|error| refusal(&error))?;
         Ok(MarkSummary {
             name: point.name.to_string(),
             timeline: point.timeline,
@@ -323,7 +313,7 @@ impl Shared {
     fn handle(&self) -> Result<ArchiverHandle, CommandError> {
         self.running.read().clone().ok_or_else(|| {
             let reason = self.waiting_for.lock().clone().unwrap_or_else(|| "the server is stopping".to_owned());
-            CommandError::new(format!("MISCONF the archive is not available: {reason}"))
+            CommandError::new(format!("{ARCHIVE_DOWN} the archive is not available: {reason}"))
         })
     }
 
@@ -355,6 +345,28 @@ impl Shared {
             }
         }
     }
+}
+
+/// What a client is told of a snapshot or a restore point that did not come about.
+fn refusal(error: &HandleError) -> CommandError {
+    let prefix = match error {
+        HandleError::Snapshot(SnapshotError::Busy(_)) => "INPROG",
+        HandleError::Snapshot(SnapshotError::Damaged { .. }) => "CORRUPT",
+        HandleError::Snapshot(SnapshotError::Checkpoint(source))
+            if matches!(source.downcast_ref(), Some(EngineError::Corrupt { .. })) =>
+        {
+            "CORRUPT"
+        }
+        HandleError::Snapshot(SnapshotError::Elsewhere(_)) => ARCHIVE_DOWN,
+        HandleError::Snapshot(SnapshotError::Store(store))
+        | HandleError::Point(PointError::Read(ReadError::Store(store)))
+            if matches!(store.kind(), StoreErrorKind::Retry | StoreErrorKind::Configuration) =>
+        {
+            ARCHIVE_DOWN
+        }
+        _ => "ERR",
+    };
+    CommandError::new(format!("{prefix} {error}"))
 }
 
 /// That the archive is away, and how it showed.
