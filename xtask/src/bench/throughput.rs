@@ -1,5 +1,7 @@
 //! SET and GET through redis-benchmark, against Redis with the same durability.
 //!
+//! Beside them, what the load generator reaches where a server does nothing but answer.
+//!
 //! Values of 100 bytes, a million different keys. SET begins with an empty database, GET with all keys in it. The load
 //! generator warms each server up with a tenth of the commands before it measures.
 
@@ -7,11 +9,14 @@ use std::net::SocketAddr;
 
 use crate::bench::load::{Dataset, Generate, Generated, fill, generate};
 use crate::bench::peers::Program;
+use crate::bench::peers::mute::Mute;
 use crate::bench::peers::redis::{Durability, Redis};
 use crate::bench::row::{Round, Row};
 use crate::bench::sample::{Goal, Unit};
 
 const KEYS: u64 = 1_000_000;
+/// What the load generator reaches where the server does nothing: no server is faster on this machine.
+const CEILING: &str = "ceiling";
 const NEEDS: &[Program] = &[Program::RedisServer, Program::RedisBenchmark];
 
 const fn row(name: &'static str, title: &'static str, goals: &'static [Goal], measure: Measure) -> Row {
@@ -48,7 +53,7 @@ fn get(round: &mut Round<'_>, clients: u32, pipeline: u32, requests: u64) -> Res
     compare(round, Generate { command: "get", clients, pipeline, requests, keys: KEYS })
 }
 
-/// RedDB, then Redis, each alone on the machine.
+/// RedDB, then Redis, then a server that only answers, each alone on the machine.
 fn compare(round: &mut Round<'_>, load: Generate) -> Result<(), String> {
     let load = Generate { keys: round.bench.scaled(load.keys), requests: round.bench.scaled(load.requests), ..load };
     let server = round.reddb().start()?;
@@ -61,6 +66,11 @@ fn compare(round: &mut Round<'_>, load: Generate) -> Result<(), String> {
     let measured = measure(round, "Redis", server.address, load)?;
     server.stop()?;
     keep(round, ["redis", "redis p50", "redis p99"], measured);
+    let server = Mute::start()?;
+    round.stage("a server that only answers");
+    let ceiling = generate(server.address, load)?;
+    server.stop()?;
+    round.record(CEILING, Unit::PerSecond, ceiling.per_second);
     Ok(())
 }
 

@@ -1,8 +1,9 @@
 //! The servers that are measured, each started with what makes it comparable.
 //!
 //! All of them get fresh directories on one filesystem and ports of the system's choice, and acknowledge nothing that a sync
-//! has not returned for.
+//! has not returned for; except the one that keeps nothing, which tells what the load generator can ask at most.
 
+pub(crate) mod mute;
 pub(crate) mod postgres;
 pub(crate) mod reddb;
 pub(crate) mod redis;
