@@ -90,7 +90,8 @@ pub enum ClaimError {
     /// The log has forgotten what the archive lacks.
     #[error(
         "the archive ends at LSN {archive} on timeline {timeline}, but the local log begins behind {oldest}: the records \
-         between are in neither; use a new archive prefix"
+         between are in neither; name the archive that this directory was archived to since, or begin a new one in an empty \
+         place (--new-archive)"
     )]
     LogBeginsBeyondArchive {
         /// The timeline.

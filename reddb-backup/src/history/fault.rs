@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use reddb_file::archive::layout::{EPOCHS_PREFIX, POINTS_PREFIX, TIMELINES_PREFIX};
 use reddb_file::{Lsn, TimelineId};
 use serde::Serialize;
 
@@ -165,7 +166,9 @@ impl Fault {
     /// A fault of the object at `key`.
     #[must_use]
     pub fn new(kind: FaultKind, key: impl fmt::Display, detail: impl fmt::Display) -> Self {
-        Self { kind, key: key.to_string(), affects: None, detail: detail.to_string(), hint: kind.hint() }
+        let key = key.to_string();
+        let hint = hint(kind, &key);
+        Self { kind, key, affects: None, detail: detail.to_string(), hint }
     }
 
     /// The same fault, which touches these records.
@@ -176,6 +179,23 @@ impl Fault {
     }
 }
 
+/// What an operator can do about an object of this kind of fault. No snapshot makes up for a document that every restore and
+/// every writer reads.
+fn hint(kind: FaultKind, key: &str) -> &'static str {
+    let lost = matches!(kind, FaultKind::DocumentDamaged | FaultKind::ObjectMissing);
+    match key.split('/').next() {
+        Some(EPOCHS_PREFIX | TIMELINES_PREFIX) if lost => {
+            "put back a good copy of this object from a replica of the bucket or an older object version; \
+             if there is none, begin a new archive in an empty place, and keep this one for what it can still restore"
+        }
+        Some(POINTS_PREFIX) if lost => {
+            "put back a good copy of this object from a replica of the bucket or an older object version; \
+             if there is none, restore by LSN or time instead of this name"
+        }
+        _ => kind.hint(),
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}: {}", self.kind, self.key, self.detail)?;
@@ -183,5 +203,24 @@ impl fmt::Display for Fault {
             write!(f, " ({range})")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_advised_where_it_makes_up_for_what_is_lost() {
+        for kind in [FaultKind::DocumentDamaged, FaultKind::ObjectMissing] {
+            for key in ["epochs/00000000000000000001.start.json", "timelines/0000000001.json", "points/noon.json"] {
+                let hint = Fault::new(kind, key, "gone").hint;
+                assert!(hint.contains("good copy") && !hint.contains("snapshot"), "{key}: {hint}");
+            }
+            for key in ["wal/0000000001/00000000000000000001.json", "snapshots/0000000001/1.json", "objects/ab/abcd"] {
+                let hint = Fault::new(kind, key, "gone").hint;
+                assert!(hint.contains("new snapshot"), "{key}: {hint}");
+            }
+        }
     }
 }

@@ -52,7 +52,7 @@ fn text(settings: &ServeSettings, status: &Status, data: SocketAddr, admin: Sock
     let password = if settings.password.is_some() { " --askpass" } else { "" };
     out.push_str("\nNext:\n");
     let mut next = |command: &str, text: &str| {
-        writeln!(out, "  {command:48} {text}").expect("writing to a String does not fail");
+        writeln!(out, "  {command:48} # {text}").expect("writing to a String does not fail");
     };
     next(&format!("redis-cli{host} -p {}{password} set greeting hello", data.port()), "write");
     next(&format!("reddb mark before-lunch{admin_flag}"), "name this moment");

@@ -328,7 +328,27 @@ impl From<ClaimError> for Failure {
             ClaimError::Local(_) | ClaimError::Document(_) => (Exit::Critical, false),
             _ => (Exit::Integrity, false),
         };
-        Self { message: error.to_string(), exit, retry }
+        let message = if is_damage(&error) {
+            format!(
+                "{error}; nothing here was changed: put back a good copy of it from a replica of the bucket or an older object \
+                 version (`reddb verify` says what else is damaged), or begin a new archive in an empty place (--archive URL \
+                 --new-archive)"
+            )
+        } else {
+            error.to_string()
+        };
+        Self { message, exit, retry }
+    }
+}
+
+/// Whether a document that every writer reads is not what was written.
+const fn is_damage(error: &ClaimError) -> bool {
+    match error {
+        ClaimError::Read(error) | ClaimError::Epochs(EpochsError::Read(error)) => {
+            matches!(error, ReadError::Document { .. })
+        }
+        ClaimError::Epochs(error) => !matches!(error, EpochsError::Stranger { .. }),
+        _ => false,
     }
 }
 
@@ -359,4 +379,23 @@ fn holder() -> Text {
     let host: String = host.trim().chars().filter(|found| !found.is_control()).take(64).collect();
     let text = format!("{host}, process {}", std::process::id());
     Text::new(text).unwrap_or_else(|_| Text::new("a reddb server").expect("a short plain text"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_archive_comes_with_the_ways_out() {
+        let damaged = Failure::from(ClaimError::Epochs(EpochsError::Missing { epoch: Epoch::new(1) }));
+        assert_eq!(damaged.exit, Exit::Integrity);
+        assert!(!damaged.retry);
+        for way in ["put back a good copy", "reddb verify", "--new-archive"] {
+            assert!(damaged.message.contains(way), "{}", damaged.message);
+        }
+        let stranger = EpochsError::Stranger { key: "epochs/notes.txt".to_owned() };
+        let strange = Failure::from(ClaimError::Epochs(stranger));
+        assert_eq!(strange.exit, Exit::Integrity);
+        assert!(!strange.message.contains("--new-archive"), "{}", strange.message);
+    }
 }

@@ -302,7 +302,7 @@ impl Archive {
             }
             Ok(report) => tracing::warn!(
                 lsn = %report.archived.lsn, missing = report.missing_records,
-                "the archive lacks the newest records; they are in the local log and the next start ships them"
+                "the archive lacks the newest records; they are in the local log, and the next start that may write to it ships them"
             ),
             Err(error) => tracing::warn!(%error, "the archiver had stopped"),
         }
