@@ -22,7 +22,8 @@ pub(super) fn check(vfs: &dyn Vfs, archive: Option<&Path>, into: &Path) -> Resul
     let unusable = |reason: &str| RestoreError::TargetUnusable { into: into.to_owned(), reason: reason.to_owned() };
     let name = into.file_name().and_then(|name| name.to_str()).ok_or_else(|| unusable("it has no name"))?;
     let parent = parent_dir(into);
-    if vfs.metadata(parent)?.is_none_or(|metadata| metadata.kind != EntryKind::Dir) {
+    let looked = vfs.metadata(parent).map_err(|error| unusable(&error.to_string()))?;
+    if looked.is_none_or(|metadata| metadata.kind != EntryKind::Dir) {
         return Err(unusable("the directory above it does not exist"));
     }
     if let Some(archive) = archive {
@@ -45,8 +46,12 @@ fn check_apart(archive: &Path, parent: &Path, name: &str, into: &Path) -> Result
 
 /// The target does not exist, or is an empty directory: not a link to one, and not a mount point.
 fn check_free(vfs: &dyn Vfs, parent: &Path, name: &str, into: &Path) -> Result<(), RestoreError> {
-    let Some(entry) = vfs.list(parent)?.into_iter().find(|entry| entry.name == name) else { return Ok(()) };
-    if entry.kind != EntryKind::Dir || !vfs.list(into)?.is_empty() {
+    let list = |path: &Path| {
+        vfs.list(path)
+            .map_err(|error| RestoreError::TargetUnusable { into: into.to_owned(), reason: error.to_string() })
+    };
+    let Some(entry) = list(parent)?.into_iter().find(|entry| entry.name == name) else { return Ok(()) };
+    if entry.kind != EntryKind::Dir || !list(into)?.is_empty() {
         return Err(RestoreError::TargetNotEmpty { into: into.to_owned() });
     }
     let device = |path: &Path| fs::metadata(path).ok().map(|metadata| metadata.dev());

@@ -243,7 +243,14 @@ pub(super) const fn store_exit(kind: StoreErrorKind) -> Exit {
 }
 
 fn plan_error(error: &PlanError, history: &History) -> CliError {
-    let cli = CliError::new(Exit::TargetNotReachable, error);
+    let exit = match error {
+        PlanError::BrokenTimeline { .. }
+        | PlanError::Undecided { .. }
+        | PlanError::DamagedLabel { .. }
+        | PlanError::DamagedSnapshot { .. } => Exit::Integrity,
+        _ => Exit::TargetNotReachable,
+    };
+    let cli = CliError::new(exit, error);
     if history.faults().is_empty() {
         cli.hint("`reddb info --archive …` shows what can be restored")
     } else {
