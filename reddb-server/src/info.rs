@@ -231,7 +231,7 @@ fn persistence(lines: &mut Lines, context: &Context<'_>) {
     lines.field("rdb_changes_since_last_save", status.durable_lsn.get().saturating_sub(newest_snapshot));
     lines.field("rdb_bgsave_in_progress", flag(archive.snapshot_running));
     lines.field("rdb_last_save_time", context.shared.db.last_save_unix_s());
-    lines.field("rdb_last_bgsave_status", if archive.snapshot_last_ok { "ok" } else { "err" });
+    lines.field("rdb_last_bgsave_status", if archive.snapshot_last_error.is_none() { "ok" } else { "err" });
     lines.field("rdb_last_bgsave_time_sec", -1);
     lines.field("rdb_current_bgsave_time_sec", if archive.snapshot_running { 0 } else { -1 });
     lines.zeros(&["rdb_saves", "rdb_last_cow_size", "rdb_last_load_keys_expired", "rdb_last_load_keys_loaded"]);

@@ -67,8 +67,10 @@ pub struct ArchiveReport {
     pub snapshot_done_bytes: u64,
     /// All its bytes; 0 where none is being made, and while its checkpoint is being made.
     pub snapshot_total_bytes: u64,
-    /// Whether the last attempt at a snapshot succeeded.
-    pub snapshot_last_ok: bool,
+    /// Why the last attempt at a snapshot failed, if it did.
+    pub snapshot_last_error: Option<String>,
+    /// The first damage of the data directory's files that an attempt at a snapshot met.
+    pub local_damage: Option<String>,
     /// Requests to the store since the start.
     pub requests: u64,
 }

@@ -983,7 +983,7 @@ fn in_place_of_a_damaged_first_snapshot_the_log_is_replayed_only_where_an_operat
     std::fs::write(path, good).unwrap();
     // Its manifest: there is no plan.
     damage("snapshots");
-    let refused = scene.restore("manifest", &[]).expect_code(7);
+    let refused = scene.restore("manifest", &[]).expect_code(5);
     assert!(refused.stderr.contains("name `none` as the snapshot"), "{}", refused.stderr);
     let report = scene.restore("none", &["--snapshot", "none", "--json"]).expect_code(0).json();
     assert_eq!(
@@ -1138,6 +1138,8 @@ fn no_snapshot_is_made_of_a_damaged_engine_and_the_archive_stays_whole() {
     let name = format!("tables/{}", largest.file_name().unwrap().to_str().unwrap());
     assert!(backup.stderr.contains(&name), "{}", backup.stderr);
     wait_until_archived(&node);
+    let check = reddb(&["check", "--admin", &node.admin_url()]).expect_code(2);
+    assert!(check.stdout.contains("the data directory is damaged") && check.stdout.contains(&name), "{}", check.stdout);
     let lsn = receipt(&mut client).lsn;
     drop(node);
     let _ = scene.verify().expect_code(0);

@@ -60,6 +60,8 @@ fn moments_come_back_by_lsn_by_time_and_by_name() {
     by_lsn.extend(noted);
     let newest = digest(&mut node.client());
     wait_until_archived(&node);
+    let taken = reddb(&["mark", "release-1", "--admin", &node.admin_url()]).expect_code(3);
+    assert!(taken.stderr.contains("exists already"), "{}", taken.stderr);
     node.kill9();
     let _ = scene.verify().expect_code(0);
 

@@ -110,6 +110,8 @@ pub(crate) struct ArchiveDocument {
     pub snapshot_total_bytes: u64,
     /// Whether the last attempt at a snapshot succeeded.
     pub snapshot_last_ok: bool,
+    /// Why it failed, if it did.
+    pub snapshot_last_error: Option<String>,
     /// Requests to the store since the start.
     pub requests: u64,
 }
@@ -143,6 +145,8 @@ pub(crate) struct EngineDocument {
     pub compactions: u64,
     /// Time that writes have waited for the background, in milliseconds.
     pub stall_ms: u64,
+    /// The first damage that was met in its files; `null` where none was.
+    pub damage: Option<String>,
 }
 
 /// A database that holds keys.
@@ -299,7 +303,8 @@ impl StatusDocument {
                 snapshot_running: archive.snapshot_running,
                 snapshot_done_bytes: archive.snapshot_done_bytes,
                 snapshot_total_bytes: archive.snapshot_total_bytes,
-                snapshot_last_ok: archive.snapshot_last_ok,
+                snapshot_last_ok: archive.snapshot_last_error.is_none(),
+                snapshot_last_error: archive.snapshot_last_error,
                 requests: archive.requests,
             },
             engine: EngineDocument {
@@ -316,6 +321,7 @@ impl StatusDocument {
                 flushes: engine.flushes,
                 compactions: engine.compactions,
                 stall_ms: u64::try_from(engine.stall.as_millis()).unwrap_or(u64::MAX),
+                damage: engine.damage.or(archive.local_damage),
             },
             databases: status
                 .databases
@@ -368,6 +374,7 @@ pub(crate) mod fixtures {
                 snapshot_done_bytes: 0,
                 snapshot_total_bytes: 0,
                 snapshot_last_ok: true,
+                snapshot_last_error: None,
                 requests: 5,
             },
             engine: EngineDocument {
@@ -384,6 +391,7 @@ pub(crate) mod fixtures {
                 flushes: 11,
                 compactions: 12,
                 stall_ms: 1500,
+                damage: None,
             },
             databases: vec![DatabaseDocument { db: 0, key_count: 7, expiring_count: 1 }],
             clients: ClientsDocument::default(),

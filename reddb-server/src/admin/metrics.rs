@@ -88,6 +88,11 @@ fn engine(page: &mut Page, status: &StatusDocument) {
     page.gauge("reddb_engine_hot_bytes", "Bytes in the cache of hot values.", engine.hot_bytes);
     page.counter("reddb_engine_hot_hits_total", "Reads answered by the cache of hot values.", engine.hot_hits);
     page.counter("reddb_engine_hot_misses_total", "Reads that went to the tree.", engine.hot_misses);
+    page.gauge(
+        "reddb_engine_damaged",
+        "1 where damage was met in the data directory's files.",
+        u8::from(engine.damage.is_some()),
+    );
     page.gauge("reddb_engine_snapshots", "Open snapshots.", engine.snapshots);
     page.counter("reddb_engine_flushes_total", "Flushes.", engine.flushes);
     page.counter("reddb_engine_compactions_total", "Compactions.", engine.compactions);

@@ -16,7 +16,7 @@ use super::document::{
 use super::error::ApiError;
 use super::{Admin, metrics, openapi};
 use crate::commit::gate::Condition;
-use crate::database::ARCHIVE_DOWN;
+use crate::database::{ARCHIVE_DOWN, NAME_TAKEN};
 use crate::reply::CommandError;
 
 /// No request has a body larger than this.
@@ -178,6 +178,9 @@ fn refused(error: CommandError) -> ApiError {
     let (prefix, message) = text.split_once(' ').unwrap_or(("ERR", &text));
     match prefix {
         "INPROG" => ApiError::new(StatusCode::CONFLICT, "backup_running", message, "wait for it to end"),
+        NAME_TAKEN => {
+            ApiError::new(StatusCode::CONFLICT, "name_taken", message, "a name is never given to another record")
+        }
         "CORRUPT" => ApiError::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "corrupt",

@@ -69,7 +69,7 @@ async fn watch(client: &AdminClient) -> Infallible {
 /// Names the newest durable LSN.
 ///
 /// # Errors
-/// Exit code 3 for an impossible name, 4 where the server or its archive cannot be reached, 2 where it fails.
+/// Exit code 3 for an impossible name or one that is taken, 4 where the server or its archive cannot be reached, 2 where it fails.
 pub(crate) async fn mark(args: MarkArgs, password: Option<String>) -> Result<Exit, CliError> {
     args.name
         .parse::<reddb_file::archive::PointName>()

@@ -46,7 +46,7 @@ impl Level {
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Finding {
-    /// What: `writes`, `archive`, `archive_lag`, `wal`, `disk`, `snapshot`.
+    /// What: `writes`, `engine`, `archive`, `archive_lag`, `wal`, `disk`, `snapshot`.
     pub check: &'static str,
     /// How it is.
     pub level: Level,
@@ -86,6 +86,7 @@ pub(crate) async fn run(args: CheckArgs, password: Option<String>) -> Result<Exi
 pub(crate) fn judge(status: &StatusDocument, thresholds: &ThresholdArgs) -> Vec<Finding> {
     vec![
         writes(status),
+        engine(status),
         archive(status),
         archive_lag(status, thresholds),
         wal(status),
@@ -104,6 +105,20 @@ fn writes(status: &StatusDocument) -> Finding {
         Some(refusal) => {
             finding("writes", Level::Critical, format!("writes are refused ({}): {}", refusal.code, refusal.reason))
         }
+    }
+}
+
+fn engine(status: &StatusDocument) -> Finding {
+    match &status.engine.damage {
+        None => finding("engine", Level::Ok, "no read has met damage in the data directory".into()),
+        Some(damage) => finding(
+            "engine",
+            Level::Critical,
+            format!(
+                "the data directory is damaged ({damage}): keep it, and restore from the archive into a new directory; no new \
+                 snapshot is made of damaged files, the log and the snapshots before can be restored"
+            ),
+        ),
     }
 }
 
@@ -183,7 +198,8 @@ fn snapshot(status: &StatusDocument, thresholds: &ThresholdArgs) -> Finding {
     let mut message = format!("the newest snapshot is {} old (LSN {lsn})", Span(age));
     if !archive.snapshot_last_ok {
         level = level.max(Level::Warning);
-        message.push_str("; the last attempt at one failed");
+        message.push_str("; the last attempt at one failed: ");
+        message.push_str(archive.snapshot_last_error.as_deref().unwrap_or("the server does not say why"));
     }
     finding("snapshot", level, message)
 }
@@ -216,19 +232,20 @@ mod tests {
     #[test]
     fn a_healthy_server_is_ok_in_everything() {
         assert_eq!(levels(&healthy()), []);
-        assert_eq!(judge(&healthy(), &ThresholdArgs::default()).len(), 6);
+        assert_eq!(judge(&healthy(), &ThresholdArgs::default()).len(), 7);
     }
 
     type Change = fn(&mut StatusDocument);
 
     #[test]
     fn each_trouble_is_named_with_its_level() {
-        let cases: [(Change, &str, Level); 12] = [
+        let cases: [(Change, &str, Level); 13] = [
             (
                 |s| s.refusal = Some(RefusalDocument { code: "disk_full".into(), reason: "full".into() }),
                 "writes",
                 Level::Critical,
             ),
+            (|s| s.engine.damage = Some("table 7".into()), "engine", Level::Critical),
             (|s| s.archive.online = false, "archive", Level::Warning),
             (|s| (s.archive.lag_records, s.archive.lag_ms) = (5, 60_000), "archive_lag", Level::Warning),
             (|s| (s.archive.lag_records, s.archive.lag_ms) = (5, 600_000), "archive_lag", Level::Critical),

@@ -127,6 +127,7 @@ impl AdminClient {
 fn refusal(status: StatusCode, document: &ErrorDocument) -> CliError {
     let exit = match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => Exit::Usage,
+        _ if document.code == "name_taken" => Exit::Usage,
         _ if document.code == "backup_running" => Exit::Held,
         _ if document.code == "corrupt" => Exit::Integrity,
         _ if document.code == "archive_unavailable" => Exit::Unreachable,

@@ -26,7 +26,7 @@ use reddb_file::lock::DirLock;
 use tokio::sync::oneshot;
 
 use self::archive::Archive;
-pub(crate) use self::archive::{ARCHIVE_DOWN, store_settings};
+pub(crate) use self::archive::{ARCHIVE_DOWN, NAME_TAKEN, store_settings};
 pub use self::archive::{BackupSummary, MarkSummary};
 pub(crate) use self::bridge::ENGINE_NAME;
 pub use self::embedded::Connection;

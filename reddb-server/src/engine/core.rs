@@ -269,7 +269,7 @@ impl Core {
 
     fn write_run(&self, guard: &FlushGuard<'_>, mark: AppliedMark, writes: &[EngineWrite]) -> Result<(), EngineError> {
         self.check_sequence()?;
-        self.space.check(self.tree.dir(), writes.iter().map(memtable_bytes).sum())?;
+        self.space.check(self.tree.dir().path(), writes.iter().map(memtable_bytes).sum())?;
         self.hot.begin(mark.lsn, writes.iter().map(|write| write.key().as_ref()));
         // Both before the tables can be seen.
         self.tree.raise_counter(seqno::counter_floor(mark.lsn));
@@ -300,7 +300,7 @@ impl Core {
         while writer.l0_runs >= L0_RUNS_MAX {
             self.check_writable(&writer)?;
             if self.space.lacks_bytes(writer.l0_runs) > 0 {
-                return Err(self.space.refusal(self.tree.dir(), writer.l0_runs));
+                return Err(self.space.refusal(self.tree.dir().path(), writer.l0_runs));
             }
             self.room.wait_for(&mut writer, ROOM_POLL);
         }
@@ -355,7 +355,7 @@ impl Core {
             if self.space.lacks_bytes(writer.l0_runs) > 0 {
                 break match without_space {
                     WithoutSpace::GoOn => Ok(()),
-                    WithoutSpace::GiveUp => Err(self.space.refusal(self.tree.dir(), writer.l0_runs)),
+                    WithoutSpace::GiveUp => Err(self.space.refusal(self.tree.dir().path(), writer.l0_runs)),
                 };
             }
             waiting_since.get_or_insert_with(Instant::now);
@@ -429,7 +429,7 @@ impl Core {
             writer.sealed_bytes()
         };
         self.check_sequence()?;
-        self.space.check(self.tree.dir(), bytes)?;
+        self.space.check(self.tree.dir().path(), bytes)?;
         let watermark = self.watermark();
         self.tree.flush(guard, watermark).map_err(|error| self.fail_unless_space(error))?;
         let l0_runs = self.tree.l0_runs();
@@ -500,7 +500,7 @@ impl Core {
     /// One step of the compaction thread's work.
     pub(super) fn compact_in_background(&self) -> Result<CompactionStep, EngineError> {
         self.check_sequence()?;
-        let fits = self.space.check(self.tree.dir(), self.tree.compaction_bytes());
+        let fits = self.space.check(self.tree.dir().path(), self.tree.compaction_bytes());
         let step = fits.and_then(|()| self.tree.compact(self.watermark()));
         self.space.note(Need::Compaction, &step);
         let step = step?;
@@ -566,6 +566,7 @@ impl Core {
             stats.l0_runs = writer.l0_runs;
         }
         self.tree.add_stats(&mut stats);
+        stats.damage = self.tree.dir().damage().map(str::to_owned);
         stats.hot_bytes = self.hot.bytes();
         stats.hot_capacity_bytes = self.hot.capacity_bytes();
         (stats.hot_hits, stats.hot_misses) = self.hot.hits_and_misses();

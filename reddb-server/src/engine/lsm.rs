@@ -49,6 +49,7 @@ use super::config::{Budget, DESCRIPTORS_MAX};
 use super::files::{io_error, sync_directory, write_new};
 use super::memtable::Memtable;
 use super::memtables::{Memtables, Merge, Survivors};
+use super::tree_dir::TreeDir;
 use super::{CheckpointFile, EngineError, EngineStats, EngineWrite, KeyRange};
 
 const CURRENT: &str = "current";
@@ -107,7 +108,7 @@ struct State {
 
 /// The tree of one directory.
 pub(super) struct LsmTree {
-    dir: PathBuf,
+    dir: Arc<TreeDir>,
     memtables: Memtables,
     tree: Tree,
     counter: SequenceNumberCounter,
@@ -120,6 +121,7 @@ impl LsmTree {
     /// table what is pinned, but no data.
     pub(super) fn open(dir: &Path, budget: &Budget) -> Result<Self, EngineError> {
         let exists = check_directory(dir)?;
+        let tree_dir = TreeDir::new(dir);
         let counter = SequenceNumberCounter::default();
         let cache = Arc::new(Cache::with_capacity_bytes(budget.block_cache_bytes));
         let opened = Config::new(dir, counter.clone(), SequenceNumberCounter::default())
@@ -142,7 +144,7 @@ impl LsmTree {
                     detail: "the tree keeps values apart from keys, which this version never does".to_owned(),
                 });
             }
-            Err(error) => return Err(tree_error(dir, "open the tree", error)),
+            Err(error) => return Err(tree_dir.tree_error("open the tree", error)),
         };
         if !exists && let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             sync_directory(parent)?;
@@ -150,7 +152,7 @@ impl LsmTree {
         let strategy =
             Leveled::default().with_l0_threshold(budget.l0_tables_merged).with_table_target_size(budget.table_bytes);
         Ok(Self {
-            dir: dir.to_owned(),
+            dir: Arc::new(tree_dir),
             memtables: Memtables::new(),
             tree,
             counter,
@@ -160,7 +162,7 @@ impl LsmTree {
     }
 
     /// The directory.
-    pub(super) fn dir(&self) -> &Path {
+    pub(super) fn dir(&self) -> &Arc<TreeDir> {
         &self.dir
     }
 
@@ -192,7 +194,7 @@ impl LsmTree {
         }
         match self.tree.get(key, seqno) {
             Ok(value) => Ok(value.map(|value| Bytes::copy_from_slice(&value))),
-            Err(error) => Err(tree_error(&self.dir, "read a key", error)),
+            Err(error) => Err(self.dir.tree_error("read a key", error)),
         }
     }
 
@@ -221,7 +223,7 @@ impl LsmTree {
                 Ok(Some(found)) if found.is_tombstone() => return Ok(Some(None)),
                 Ok(Some(found)) => return Ok(Some(Some(Bytes::copy_from_slice(&found.value)))),
                 Ok(None) => {}
-                Err(error) => return Err(tree_error(&self.dir, "read a key", error)),
+                Err(error) => return Err(self.dir.tree_error("read a key", error)),
             }
         }
         Ok(Some(None))
@@ -233,12 +235,12 @@ impl LsmTree {
         range: KeyRange<'_>,
         seqno: u64,
     ) -> impl DoubleEndedIterator<Item = Result<(Bytes, Bytes), EngineError>> + Send + use<> {
-        let dir = self.dir.clone();
+        let dir = Arc::clone(&self.dir);
         // Memtables before tables, as above.
         let cursors = self.memtables.cursors(range, seqno);
         let tables = self.tree.range::<&[u8], _>(range, seqno, None).map(move |entry| match entry.into_inner() {
             Ok((key, value)) => Ok((Bytes::copy_from_slice(&key), shared(value))),
-            Err(error) => Err(tree_error(&dir, "read a range", error)),
+            Err(error) => Err(dir.tree_error("read a range", error)),
         });
         Merge::new(cursors, tables)
     }
@@ -284,7 +286,7 @@ impl LsmTree {
             None => InternalValue::new_tombstone(key, seqno),
         });
         self.write_tables(entries.map(Ok), watermark)
-            .map_err(|error| tree_error(&self.dir, "flush a memtable", error))?;
+            .map_err(|error| self.dir.tree_error("flush a memtable", error))?;
         // The new state's number was drawn from the counter, and nothing is written at what has been drawn since.
         self.memtables.flushed(sealed.len(), self.counter().saturating_sub(1));
         Ok(())
@@ -318,7 +320,7 @@ impl LsmTree {
                 EngineWrite::Delete { key } => InternalValue::new_tombstone(&key[..], number),
             })
         });
-        self.write_tables(entries, watermark).map_err(|error| tree_error(&self.dir, "write a run", error))
+        self.write_tables(entries, watermark).map_err(|error| self.dir.tree_error("write a run", error))
     }
 
     /// Takes one step of compaction. Called by one thread. Where it fails, the files it wrote are removed.
@@ -327,7 +329,7 @@ impl LsmTree {
         let first_id = self.tree.get_next_table_id();
         if let Err(error) = self.tree.compact(Arc::clone(&self.strategy) as _, watermark) {
             self.remove_orphans(first_id);
-            return Err(tree_error(&self.dir, "compact tables", error));
+            return Err(self.dir.tree_error("compact tables", error));
         }
         let after = self.tree.current_version().id();
         Ok(if before == after { CompactionStep::Idle } else { CompactionStep::Progress })
@@ -340,7 +342,7 @@ impl LsmTree {
         let end_id = self.tree.get_next_table_id();
         let version = self.tree.current_version();
         for id in first_id + 1..end_id {
-            let path = self.dir.join(TABLES).join(id.to_string());
+            let path = self.dir.path().join(TABLES).join(id.to_string());
             if !version.iter_tables().any(|table| table.id() == id)
                 && let Err(error) = fs::remove_file(&path)
                 && error.kind() != io::ErrorKind::NotFound
@@ -357,7 +359,9 @@ impl LsmTree {
             return Ok(());
         }
         let mut states = self.tree.get_version_history_lock();
-        states.maintenance(&self.dir, watermark).map_err(|error| tree_error(&self.dir, "remove old manifests", error))
+        states
+            .maintenance(self.dir.path(), watermark)
+            .map_err(|error| self.dir.tree_error("remove old manifests", error))
     }
 
     /// The bytes that the next compaction step is likely to write, as far as that can be told.
@@ -397,11 +401,11 @@ impl LsmTree {
     fn read_state(&self) -> Result<State, EngineError> {
         for _ in 0..MANIFEST_ATTEMPTS_MAX {
             let version = self.tree.current_version();
-            let (current, id) = read_current(&self.dir)?;
+            let (current, id) = read_current(self.dir.path())?;
             if id != version.id() {
                 continue;
             }
-            match read_manifest(&self.dir, &current) {
+            match read_manifest(self.dir.path(), &current) {
                 Ok((name, manifest)) => {
                     return Ok(State { tables: version.iter_tables().cloned().collect(), current, name, manifest });
                 }
@@ -411,7 +415,7 @@ impl LsmTree {
             }
         }
         Err(EngineError::Directory {
-            path: self.dir.clone(),
+            path: self.dir.path().to_owned(),
             detail: "the manifest changed too often to be copied; try again",
         })
     }
@@ -510,25 +514,4 @@ pub(super) fn xxh3(bytes: &[u8]) -> u128 {
     let mut hasher = ChecksummedWriter::new(io::sink());
     hasher.write_all(bytes).expect("a sink takes everything");
     hasher.checksum().into_u128()
-}
-
-/// Damage of a table that the crate does not see.
-pub(super) fn corrupt_table(dir: &Path, detail: &str) -> EngineError {
-    corrupt(dir, format!("cannot read a table: {detail}"))
-}
-
-/// Whoever met the damage is told; so is the operator, who may be the only one that can do something.
-fn corrupt(dir: &Path, detail: String) -> EngineError {
-    tracing::error!(path = %dir.display(), %detail, "the engine is damaged");
-    EngineError::Corrupt { path: dir.to_owned(), detail }
-}
-
-pub(super) fn tree_error(dir: &Path, action: &'static str, error: lsm_tree::Error) -> EngineError {
-    // A file that is missing or too short is damage; everything else that the system says is about the system.
-    let is_damage =
-        |kind| matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData);
-    match error {
-        lsm_tree::Error::Io(source) if !is_damage(source.kind()) => io_error(dir, action, source),
-        error => corrupt(dir, format!("cannot {action}: {error}")),
-    }
 }

@@ -32,6 +32,7 @@ mod store;
 #[cfg(test)]
 pub(crate) mod tests;
 mod throttle;
+mod tree_dir;
 mod types;
 mod writer;
 mod writes;

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::ops::Bound;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use lsm_tree::table::block::BlockType;
 use lsm_tree::table::util::SliceIndexes;
@@ -22,7 +22,7 @@ use lsm_tree::table::{Block, BlockHandle, BlockOffset, DataBlock, IndexBlock};
 use lsm_tree::{Slice, Table, ValueType};
 
 use super::files::io_error;
-use super::lsm::{corrupt_table, tree_error};
+use super::tree_dir::TreeDir;
 use super::{EngineError, EngineIter, KeyRange};
 
 /// What is read of a table at once at first: a range may be empty.
@@ -78,7 +78,7 @@ pub(super) struct TableScan {
 
 impl TableScan {
     /// The entries in `range` of sorted runs of tables, which are below `dir`.
-    pub(super) fn new(dir: &Path, runs: Vec<Vec<Table>>, bounds: KeyRange<'_>) -> Result<Self, EngineError> {
+    pub(super) fn new(dir: &Arc<TreeDir>, runs: Vec<Vec<Table>>, bounds: KeyRange<'_>) -> Result<Self, EngineError> {
         let range = Range { start: bounds.0.map(<[u8]>::to_vec), end: bounds.1.map(<[u8]>::to_vec) };
         let runs = runs.into_iter().map(|tables| {
             let tables = tables.into_iter().filter(|table| table.metadata.key_range.overlaps_with_bounds(&bounds));
@@ -167,7 +167,7 @@ struct Entry {
 
 /// Tables in key order that do not overlap, and the entry that is next.
 struct Run {
-    dir: PathBuf,
+    dir: Arc<TreeDir>,
     range: Range,
     tables: VecDeque<Table>,
     blocks: Option<Blocks>,
@@ -181,9 +181,9 @@ struct Run {
 
 impl Run {
     /// Has no entry before it is advanced.
-    fn new(dir: &Path, tables: VecDeque<Table>, range: Range) -> Self {
+    fn new(dir: &Arc<TreeDir>, tables: VecDeque<Table>, range: Range) -> Self {
         Self {
-            dir: dir.to_owned(),
+            dir: Arc::clone(dir),
             range,
             tables,
             blocks: None,
@@ -254,19 +254,17 @@ impl Run {
         self.entries.clear();
         for item in block.iter() {
             if matches!(item.value_type, ValueType::Indirection) {
-                return Err(corrupt_table(
-                    &self.dir,
-                    "an entry has its value elsewhere, which this version never writes",
-                ));
+                return Err(self
+                    .dir
+                    .corrupt_table("an entry has its value elsewhere, which this version never writes"));
             }
             for SliceIndexes(start, end) in item.prefix.into_iter().chain([item.key]) {
                 let part = bytes.get(start..end);
-                self.keys
-                    .extend_from_slice(part.ok_or_else(|| corrupt_table(&self.dir, "a key is outside its block"))?);
+                self.keys.extend_from_slice(part.ok_or_else(|| self.dir.corrupt_table("a key is outside its block"))?);
             }
             let value = item.value.map_or((0, 0), |SliceIndexes(start, end)| (start, end));
             if bytes.get(value.0..value.1).is_none() {
-                return Err(corrupt_table(&self.dir, "a value is outside its block"));
+                return Err(self.dir.corrupt_table("a value is outside its block"));
             }
             self.entries.push(Entry {
                 key_end: self.keys.len(),
@@ -295,7 +293,7 @@ struct Blocks {
 }
 
 impl Blocks {
-    fn open(dir: &Path, table: Table, range: &Range) -> Result<Self, EngineError> {
+    fn open(dir: &Arc<TreeDir>, table: Table, range: &Range) -> Result<Self, EngineError> {
         let file = File::open(&*table.path).map_err(|source| io_error(&table.path, "open", source))?;
         let mut blocks = Self {
             table,
@@ -316,11 +314,16 @@ impl Blocks {
     }
 
     /// The blocks that a block of the index names, apart from those that hold nothing of the range.
-    fn read_index(&self, dir: &Path, handle: BlockHandle, range: &Range) -> Result<VecDeque<BlockHandle>, EngineError> {
+    fn read_index(
+        &self,
+        dir: &Arc<TreeDir>,
+        handle: BlockHandle,
+        range: &Range,
+    ) -> Result<VecDeque<BlockHandle>, EngineError> {
         let block = Block::from_file(&self.file, handle, self.table.metadata.index_block_compression)
-            .map_err(|error| tree_error(dir, "read the index of a table", error))?;
+            .map_err(|error| dir.tree_error("read the index of a table", error))?;
         if block.header.block_type != BlockType::Index {
-            return Err(corrupt_table(dir, "a block of another type stands where one of the index belongs"));
+            return Err(dir.corrupt_table("a block of another type stands where one of the index belongs"));
         }
         let block = IndexBlock::new(block);
         let mut items = block.iter();
@@ -335,7 +338,7 @@ impl Blocks {
             end_key.clear();
             for SliceIndexes(start, end) in item.prefix.into_iter().chain([item.end_key]) {
                 let part = block.as_slice().get(start..end);
-                end_key.extend_from_slice(part.ok_or_else(|| corrupt_table(dir, "a key is outside its index block"))?);
+                end_key.extend_from_slice(part.ok_or_else(|| dir.corrupt_table("a key is outside its index block"))?);
             }
             handles.push_back(BlockHandle::new(item.offset, item.size));
             if range.is_after(&end_key) {
@@ -345,9 +348,9 @@ impl Blocks {
         Ok(handles)
     }
 
-    fn next(&mut self, dir: &Path, range: &Range) -> Result<Option<Block>, EngineError> {
+    fn next(&mut self, dir: &Arc<TreeDir>, range: &Range) -> Result<Option<Block>, EngineError> {
         let compression = self.table.metadata.data_block_compression;
-        let fault = |error| tree_error(dir, "read a table", error);
+        let fault = |error| dir.tree_error("read a table", error);
         if self.ahead_taken >= self.ahead.len() {
             while self.handles.is_empty() {
                 let Some(partition) = self.partitions.pop_front() else { return Ok(None) };
@@ -382,10 +385,10 @@ impl Blocks {
     }
 }
 
-fn checked(dir: &Path, block: Block) -> Result<Block, EngineError> {
+fn checked(dir: &Arc<TreeDir>, block: Block) -> Result<Block, EngineError> {
     if block.header.block_type == BlockType::Data {
         Ok(block)
     } else {
-        Err(corrupt_table(dir, "a block of another type stands where one of data belongs"))
+        Err(dir.corrupt_table("a block of another type stands where one of data belongs"))
     }
 }

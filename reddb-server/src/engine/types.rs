@@ -205,4 +205,6 @@ pub(crate) struct EngineStats {
     pub stall: Duration,
     /// Whether flushes wait for space on the disk.
     pub out_of_space: bool,
+    /// The first damage that was met in its files.
+    pub damage: Option<String>,
 }

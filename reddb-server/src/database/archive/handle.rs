@@ -53,6 +53,8 @@ const SNAPSHOT_RETRY: Duration = Duration::from_secs(60);
 
 /// What an error begins with that comes from an archive that is away.
 pub(crate) const ARCHIVE_DOWN: &str = "ARCHIVEDOWN";
+/// What the error begins with of a restore point whose name is another record's.
+pub(crate) const NAME_TAKEN: &str = "NAMETAKEN";
 /// Why no writes are taken yet where the archive is there.
 pub(in crate::database) const BEING_BEGUN: &str = "it is being begun";
 /// What every restore from an archive starts with that begins at a fork.
@@ -115,11 +117,22 @@ struct Shared {
     settled: Notify,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Snapshots {
     last_ms: u64,
     last: Option<Lsn>,
-    last_ok: bool,
+    /// Why the last attempt at one failed, if it did.
+    last_error: Option<String>,
+    /// The first damage of the data directory that an attempt met.
+    damage: Option<String>,
+}
+
+impl Snapshots {
+    fn made(&mut self, manifest: &SnapshotManifest) {
+        self.last_ms = manifest.created_ms;
+        self.last = Some(manifest.lsn);
+        self.last_error = None;
+    }
 }
 
 /// What the keeper needs.
@@ -172,7 +185,7 @@ impl Archive {
             running: RwLock::new(None),
             opened_ms: clock.wall_ms(),
             waiting_for: Mutex::new(None),
-            snapshots: Mutex::new(Snapshots { last_ms: clock.wall_ms(), last: None, last_ok: true }),
+            snapshots: Mutex::new(Snapshots { last_ms: clock.wall_ms(), last: None, last_error: None, damage: None }),
             settled: Notify::new(),
         });
         let (stop, stopped) = watch::channel(false);
@@ -217,7 +230,10 @@ impl Archive {
     }
 
     pub(in crate::database) async fn backup(&self, reason: &str) -> Result<BackupSummary, CommandError> {
-        let handle = self.shared.handle().inspect_err(|_| self.shared.snapshots.lock().last_ok = false)?;
+        let handle = self
+            .shared
+            .handle()
+            .inspect_err(|error| self.shared.snapshots.lock().last_error = Some(error.text().into_owned()))?;
         self.shared.snapshot(&handle, reason).await.map_err(|error| refusal(&error))
     }
 
@@ -248,7 +264,7 @@ impl Archive {
 
     /// What is known of the archive at `now_ms`, in Unix milliseconds.
     pub(in crate::database) fn report(&self, durable: TimedMark, archived: Lsn, now_ms: u64) -> ArchiveReport {
-        let snapshots = *self.shared.snapshots.lock();
+        let snapshots = self.shared.snapshots.lock().clone();
         let lag_records = durable.lsn.records_since(archived);
         let common = ArchiveReport {
             url: self.shared.url.clone(),
@@ -261,7 +277,8 @@ impl Archive {
             snapshot_running: false,
             snapshot_done_bytes: 0,
             snapshot_total_bytes: 0,
-            snapshot_last_ok: snapshots.last_ok,
+            snapshot_last_error: snapshots.last_error,
+            local_damage: snapshots.damage,
             requests: 0,
         };
         let Some(status) = self.shared.running.read().as_ref().map(ArchiverHandle::status) else { return common };
@@ -333,13 +350,16 @@ impl Shared {
         let mut snapshots = self.snapshots.lock();
         match made {
             Ok(manifest) => {
-                *snapshots = Snapshots { last_ms: manifest.created_ms, last: Some(manifest.lsn), last_ok: true };
+                snapshots.made(&manifest);
                 Ok(summary(&manifest, progress.lock().sent_bytes, started.elapsed()))
             }
             Err(error) => {
                 // A second caller's refusal says nothing about the first one's snapshot.
                 if !matches!(error, HandleError::Snapshot(SnapshotError::Busy(_))) {
-                    snapshots.last_ok = false;
+                    snapshots.last_error = Some(error.to_string());
+                    if is_damage(&error) {
+                        snapshots.damage.get_or_insert_with(|| error.to_string());
+                    }
                 }
                 Err(error)
             }
@@ -347,16 +367,23 @@ impl Shared {
     }
 }
 
+/// Whether the data directory's files are not what was written.
+fn is_damage(error: &HandleError) -> bool {
+    match error {
+        HandleError::Snapshot(SnapshotError::Damaged { .. }) => true,
+        HandleError::Snapshot(SnapshotError::Checkpoint(source)) => {
+            matches!(source.downcast_ref(), Some(EngineError::Corrupt { .. }))
+        }
+        _ => false,
+    }
+}
+
 /// What a client is told of a snapshot or a restore point that did not come about.
 fn refusal(error: &HandleError) -> CommandError {
     let prefix = match error {
         HandleError::Snapshot(SnapshotError::Busy(_)) => "INPROG",
-        HandleError::Snapshot(SnapshotError::Damaged { .. }) => "CORRUPT",
-        HandleError::Snapshot(SnapshotError::Checkpoint(source))
-            if matches!(source.downcast_ref(), Some(EngineError::Corrupt { .. })) =>
-        {
-            "CORRUPT"
-        }
+        error if is_damage(error) => "CORRUPT",
+        HandleError::Point(PointError::NameTaken { .. }) => NAME_TAKEN,
         HandleError::Snapshot(SnapshotError::Elsewhere(_)) => ARCHIVE_DOWN,
         HandleError::Snapshot(SnapshotError::Store(store))
         | HandleError::Point(PointError::Read(ReadError::Store(store)))
@@ -555,8 +582,11 @@ impl Keeper {
                     self.shared.settled.notify_one();
                 }
             }
-            let snapshots = *self.shared.snapshots.lock();
-            last_made_ms = snapshots.last.map(|_| snapshots.last_ms).or(last_made_ms);
+            let known_ms = {
+                let snapshots = self.shared.snapshots.lock();
+                snapshots.last.map(|_| snapshots.last_ms)
+            };
+            last_made_ms = known_ms.or(last_made_ms);
             let pause = if self.gate.holds(Condition::TimelinePending) { AWAITED_LOOK_INTERVAL } else { LOOK_INTERVAL };
             if self.wait(pause).await {
                 return;
@@ -614,7 +644,7 @@ impl Keeper {
             (Some(_), None) => false,
             (Some(_), Some(_)) if !online => false,
             (Some(last_made_ms), Some(interval)) => {
-                if !self.shared.snapshots.lock().last_ok {
+                if self.shared.snapshots.lock().last_error.is_some() {
                     return true;
                 }
                 is_far(self.clock.wall_ms(), last_made_ms, interval)
@@ -627,8 +657,7 @@ impl Keeper {
         match self.store.get_document::<SnapshotManifest>(&newest.key(), MissingDigest::Refuse).await {
             Ok(opened) => {
                 let manifest = opened.document;
-                let last = Some(manifest.lsn);
-                *self.shared.snapshots.lock() = Snapshots { last_ms: manifest.created_ms, last, last_ok: true };
+                self.shared.snapshots.lock().made(&manifest);
                 Some(manifest.created_ms)
             }
             Err(error) => {

@@ -237,7 +237,9 @@ fn a_damaged_block_is_an_error_of_the_read_that_meets_it() {
     }
     fs::write(&table, bytes).unwrap();
     let engine = open(&rig.path());
+    assert_eq!(engine.stats().damage, None, "none was met yet");
     let read: Result<Vec<_>, _> = engine.range(EVERYTHING, lsn(1)).unwrap().collect();
     assert!(matches!(read, Err(EngineError::Corrupt { .. })), "{read:?}");
+    assert!(engine.stats().damage.is_some(), "nobody but the reader is told");
     assert!((0..300).any(|index| engine.get(format!("key:{index:03}").as_bytes(), lsn(1)).is_err()));
 }
