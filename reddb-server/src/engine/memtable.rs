@@ -72,6 +72,8 @@ pub(super) struct Entries {
     /// A power of two in number, at most half of them taken.
     slots: Vec<Slot>,
     keys: usize,
+    /// The lowest number of all; the highest possible where there is none.
+    oldest: u64,
 }
 
 /// See the module.
@@ -165,6 +167,7 @@ impl Entries {
     }
 
     fn insert(&mut self, tag: u32, key: &[u8], value: Option<&[u8]>, seqno: u64) {
+        self.oldest = self.oldest.min(seqno);
         let slot = self.slot(tag, key);
         let before = self.slots[slot].newest;
         let (chunk, start) = self.store(key, value.unwrap_or_default());
@@ -198,7 +201,8 @@ impl Entries {
 impl Memtable {
     /// An empty one.
     pub(super) fn new() -> Arc<Self> {
-        let entries = Entries { list: Vec::new(), chunks: Vec::new(), open: 0, slots: vec![FREE; SLOTS_MIN], keys: 0 };
+        let slots = vec![FREE; SLOTS_MIN];
+        let entries = Entries { list: Vec::new(), chunks: Vec::new(), open: 0, slots, keys: 0, oldest: u64::MAX };
         Arc::new(Self { entries: RwLock::new(entries), order: Mutex::default(), hasher: DefaultHashBuilder::default() })
     }
 
@@ -222,6 +226,9 @@ impl Memtable {
     pub(super) fn get(&self, key: &[u8], below: u64) -> Option<Option<Bytes>> {
         let tag = self.tag(key);
         let entries = self.entries.read();
+        if entries.oldest >= below {
+            return None;
+        }
         let mut index = entries.slots[entries.slot(tag, key)].newest;
         while index != NONE {
             let entry = entries.entry(index);
@@ -298,8 +305,11 @@ impl Memtable {
         }
     }
 
-    /// Reads the versions below a number in a range of keys, from each run.
+    /// Reads the versions below a number in a range of keys, from each run. Where all of it is newer, nothing is put in order.
     pub(super) fn cursors(self: &Arc<Self>, range: KeyRange<'_>, below: u64) -> Vec<Cursor> {
+        if self.entries.read().oldest >= below {
+            return Vec::new();
+        }
         let cursors = self.runs().into_iter().map(|run| Cursor::new(Arc::clone(self), run, range, below));
         cursors.filter(|cursor| !cursor.left.is_empty()).collect()
     }

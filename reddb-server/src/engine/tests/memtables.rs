@@ -170,6 +170,21 @@ fn what_a_flush_leaves_out_no_read_at_the_watermark_or_above_can_see() {
 }
 
 #[test]
+fn an_old_read_does_not_look_into_memtables_that_are_newer() {
+    // However many there are: what a long read keeps from being let go of must not make that read slower.
+    let memtables = Memtables::new();
+    for number in 1..=20 {
+        memtables.active().insert(b"a", Some(b"1"), number * 10);
+        memtables.seal();
+    }
+    let looked_into = |below| memtables.cursors(EVERYTHING, below).len();
+    assert_eq!([0, 10, 11, 20, 21, 200, 201].map(looked_into), [0, 0, 1, 1, 2, 19, 20]);
+    memtables.flushed(20, 300);
+    assert_eq!([10, 11, 21, 201, 301].map(looked_into), [0, 1, 2, 20, 0]);
+    assert_eq!((memtables.get(b"a", 10), memtables.get(b"a", 11)), (None, Some(Some("1".into()))));
+}
+
+#[test]
 fn a_flushed_memtable_serves_reads_at_its_number_and_below_until_there_are_none() {
     let memtables = Memtables::new();
     memtables.active().insert(b"a", Some(b"1"), 5);
