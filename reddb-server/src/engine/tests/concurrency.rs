@@ -1,7 +1,10 @@
 //! Readers beside the writer, the flushes and the compactions.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+
+use parking_lot::RwLock;
 
 use super::*;
 
@@ -115,4 +118,60 @@ fn no_reader_ever_sees_a_value_older_than_its_lsn() {
         let got = value.map_or(0, |value| u64::from_le_bytes(*value.first_chunk().unwrap()));
         assert_eq!(got, newest[index as usize].load(Ordering::SeqCst));
     }
+}
+
+#[test]
+fn a_range_read_from_both_ends_is_that_of_its_lsn_while_memtables_come_and_go() {
+    let rig = Rig::new();
+    let engine = rig.engine();
+    let model = RwLock::new(Model::default());
+    let done = AtomicBool::new(false);
+    let checks = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for reader in 0..3 {
+            let (model, done, checks) = (&model, &done, &checks);
+            scope.spawn(move || {
+                let _stop = StopOnDrop(done);
+                let mut dice = Dice(1_000 + reader);
+                while !done.load(Ordering::SeqCst) {
+                    let snapshot = engine.snapshot();
+                    let [one, other] = [dice.below(500), dice.below(500)].map(|number| format!("key:{number:03}"));
+                    let (low, high) = (one.as_bytes().min(other.as_bytes()), one.as_bytes().max(other.as_bytes()));
+                    let mut range =
+                        engine.range((Bound::Included(low), Bound::Included(high)), snapshot.lsn()).unwrap();
+                    if dice.below(2) == 0 {
+                        // What it reads from goes to tables meanwhile.
+                        engine.flush().unwrap();
+                    }
+                    let mut expected: VecDeque<_> = model.read().entries(snapshot.lsn()).into();
+                    expected.retain(|(key, _)| low <= &key[..] && &key[..] <= high);
+                    let at = snapshot.lsn();
+                    drop(snapshot);
+                    loop {
+                        let (found, wanted) = match dice.below(2) {
+                            0 => (range.next(), expected.pop_front()),
+                            _ => (range.next_back(), expected.pop_back()),
+                        };
+                        let found = found.map(Result::unwrap);
+                        assert_eq!(found, wanted, "at {at}");
+                        if found.is_none() {
+                            break;
+                        }
+                    }
+                    checks.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let _stop = StopOnDrop(&done);
+        let mut dice = Dice(77);
+        let mut number = 0;
+        while !done.load(Ordering::SeqCst) && (number < 4_000 || checks.load(Ordering::Relaxed) < 100) {
+            number += 1;
+            let writes = random_writes(&mut dice, 8, 200);
+            model.write().apply(lsn(number), &writes);
+            engine.apply(mark(number), &writes).unwrap();
+        }
+    });
+    let stats = engine.stats();
+    assert!(stats.flushes > 10 && stats.compactions > 0, "{stats:?}");
 }
