@@ -48,6 +48,18 @@ fn a_reserve_that_the_disk_does_not_have_is_refused() {
 }
 
 #[test]
+fn arguments_that_mean_nothing_are_refused_with_what_is_meant() {
+    for (arguments, meant) in [
+        (&["serve", "--listen", "6379"][..], "127.0.0.1:6379"),
+        (&["serve", "--admin", "localhost:6380"], "an IP address and a port"),
+        (&["restore", "--archive", "file:///nowhere", "--into", "/nowhere", "--memory", "1"], "the least is 16.0 MiB"),
+    ] {
+        let said = reddb_tests::cli::reddb(arguments).expect_code(3).stderr;
+        assert!(said.contains(meant), "{meant} is not in: {said}");
+    }
+}
+
+#[test]
 fn a_port_for_everybody_is_refused_with_what_to_set() {
     let said =
         reddb_tests::cli::reddb(&["serve", "--listen", "0.0.0.0:0", "--admin", "127.0.0.1:0"]).expect_code(3).stderr;

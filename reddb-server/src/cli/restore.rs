@@ -18,8 +18,8 @@ use uuid::Uuid;
 use super::args::{RestoreArgs, TargetArgs};
 use super::exit::{CliError, Exit};
 use super::serve::signals::Signals;
+use super::settings::memory_bytes;
 use super::{archive, output, progress};
-use crate::config::default_memory_bytes;
 use crate::restore::EngineSink;
 
 /// What a restore says with `--json`.
@@ -40,6 +40,7 @@ pub(crate) struct RestoreOutcome {
 /// Exit code 7 for a target that cannot be reached, 5 for damage on the way, 4 for a store that does not answer, 3 for a
 /// directory that cannot be restored into.
 pub(crate) async fn run(args: RestoreArgs) -> Result<Exit, CliError> {
+    let memory_bytes = memory_bytes(args.memory)?;
     let store = archive::open(&args.archive)?;
     let request = Request { target: target(&args.target)?, timeline: args.timeline, base: args.snapshot };
     let missing = if args.allow_missing_digests { MissingDigest::Accept } else { MissingDigest::Refuse };
@@ -63,7 +64,7 @@ pub(crate) async fn run(args: RestoreArgs) -> Result<Exit, CliError> {
     if !args.output.json {
         output::print(&format!("{plan}\n"))?;
     }
-    let outcome = match carry_out(&store, plan, &args, missing).await {
+    let outcome = match carry_out(&store, plan, &args, memory_bytes, missing).await {
         Ok(outcome) => outcome,
         Err(Failure { error, base_fault: None }) => return Err(error),
         Err(Failure { error, base_fault: Some(fault) }) => {
@@ -138,6 +139,7 @@ async fn carry_out(
     store: &Store,
     plan: Plan,
     args: &RestoreArgs,
+    memory_bytes: u64,
     missing: MissingDigest,
 ) -> Result<RestoreOutcome, Failure> {
     let started = Instant::now();
@@ -145,7 +147,6 @@ async fn carry_out(
         Target::Time(time) => Some(time.0),
         Target::Latest | Target::Lsn(_) | Target::Label(_) => None,
     };
-    let memory_bytes = args.memory.map_or_else(default_memory_bytes, |size| size.0);
     let (sink, restored) = EngineSink::new(memory_bytes, args.ttl, target_time_ms);
     let options = RestoreOptions {
         missing_digest: missing,

@@ -46,10 +46,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "DIR", env = "REDDB_DIR")]
     pub dir: Option<PathBuf>,
     /// The data port, for Redis clients [default: 127.0.0.1:6379]
-    #[arg(long, value_name = "ADDR", env = "REDDB_LISTEN")]
+    #[arg(long, value_name = "ADDR", env = "REDDB_LISTEN", value_parser = address)]
     pub listen: Option<SocketAddr>,
     /// The admin port, for HTTP [default: 127.0.0.1:6380]
-    #[arg(long, value_name = "ADDR", env = "REDDB_ADMIN_LISTEN")]
+    #[arg(long, value_name = "ADDR", env = "REDDB_ADMIN_LISTEN", value_parser = address)]
     pub admin: Option<SocketAddr>,
     /// Listen beyond this machine although nothing on the wire is encrypted
     #[arg(long, env = "REDDB_INSECURE_LISTEN", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -204,10 +204,7 @@ impl ServeArgs {
     }
 
     fn database(self) -> Result<Config, CliError> {
-        let memory_bytes = match self.memory {
-            Some(Size(bytes)) => within("memory", bytes, MEMORY_BYTES_MIN, u64::MAX)?,
-            None => default_memory_bytes().max(MEMORY_BYTES_MIN),
-        };
+        let memory_bytes = memory_bytes(self.memory)?;
         let mut config = Config::new(self.dir.unwrap_or_else(|| DIR_DEFAULT.into()), memory_bytes);
         if let Some(Size(bytes)) = self.wal_segment_size {
             if !bytes.is_multiple_of(WAL_SEGMENT_BYTES_STEP) {
@@ -276,6 +273,19 @@ fn archive_config(
         config.compression_level = level;
     }
     Ok(config)
+}
+
+/// What `--memory` says, or a part of the machine's.
+pub(super) fn memory_bytes(given: Option<Size>) -> Result<u64, CliError> {
+    match given {
+        Some(Size(bytes)) => within("memory", bytes, MEMORY_BYTES_MIN, u64::MAX),
+        None => Ok(default_memory_bytes().max(MEMORY_BYTES_MIN)),
+    }
+}
+
+/// An address and a port, as `--listen` and `--admin` take them.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|error| format!("{error}: write an IP address and a port, for example 127.0.0.1:6379"))
 }
 
 fn within(name: &str, bytes: u64, min: u64, max: u64) -> Result<u64, CliError> {
