@@ -18,7 +18,8 @@ use tokio::sync::oneshot;
 use super::core::{Core, CoreParts, Now};
 use super::gate::{Condition, WriteGate};
 use super::job::{Job, JobOutcome, Receipt};
-use super::pipeline::{MakeWay, Pipeline, Shared, Submitted, Waiting};
+use super::mailbox::{Mailbox, ReplyTo, Round};
+use super::pipeline::{Part, Pipeline, Shared, Submitted, Waiting};
 use super::tail::{CommitFailure, DurableEnd, Tail};
 use super::upkeep::{UpkeepDone, UpkeepError, expire_step, reclaim_step};
 use crate::clock::Clock;
@@ -195,24 +196,44 @@ impl Committer {
 
     /// The job is executed here where that is quick and nobody else executes; its answer comes when it is durable.
     pub(crate) fn submit(&self, job: Job) -> oneshot::Receiver<JobOutcome> {
-        self.submit_to(job, None)
+        let (sender, answer) = oneshot::channel();
+        if self.hand_over((job, ReplyTo { sender, mailbox: None }), Part::Waits) {
+            self.wake();
+        }
+        answer
+    }
+
+    /// As [`Committer::submit`], for a submitter in the thread that serves `mailbox`.
+    pub(crate) fn submit_from(&self, mailbox: &Arc<Mailbox>, job: Job) -> oneshot::Receiver<JobOutcome> {
+        let (sender, answer) = oneshot::channel();
+        let reply = ReplyTo { sender, mailbox: Some(Arc::clone(mailbox)) };
+        if self.hand_over((job, reply), Part::Waits) {
+            mailbox.call_later();
+        }
+        answer
     }
 
     /// As [`Committer::submit`], but where nothing else is under way this may also commit the job, and blocks until it is
-    /// durable. Where that takes longer than a few milliseconds, `make_way` is called by another thread.
-    pub(crate) fn submit_or_lead(&self, job: Job, make_way: &MakeWay) -> oneshot::Receiver<JobOutcome> {
-        self.submit_to(job, Some(make_way))
+    /// durable: for a submitter whose thread nobody else depends on.
+    pub(crate) fn submit_or_lead(&self, job: Job) -> oneshot::Receiver<JobOutcome> {
+        let (sender, answer) = oneshot::channel();
+        if self.hand_over((job, ReplyTo { sender, mailbox: None }), Part::MayLead) {
+            self.wake();
+        }
+        answer
     }
 
-    fn submit_to(&self, job: Job, make_way: Option<&MakeWay>) -> oneshot::Receiver<JobOutcome> {
-        let (reply, answer) = oneshot::channel();
-        let message = match self.shared.try_execute((job, reply), make_way) {
-            Ok(false) => return answer,
-            Ok(true) => Message::Wake,
-            Err(submitted) => Message::Run(submitted),
-        };
-        drop(self.sender.send(message));
-        answer
+    /// Says whether the thread has to be woken for the open batch.
+    fn hand_over(&self, submitted: Submitted, part: Part) -> bool {
+        self.shared.try_execute(submitted, part).unwrap_or_else(|submitted| {
+            drop(self.sender.send(Message::Run(submitted)));
+            false
+        })
+    }
+
+    /// Somebody executed into the open batch while the thread slept.
+    pub(super) fn wake(&self) {
+        drop(self.sender.send(Message::Wake));
     }
 
     /// Records executed since the start, durable or not.
@@ -225,7 +246,7 @@ impl Committer {
     #[cfg(test)]
     pub(super) fn waits_for_leader(&self) -> bool {
         let pipeline = self.shared.lock();
-        !pipeline.asleep && pipeline.tail.is_none() && pipeline.leader.is_none()
+        !pipeline.asleep && pipeline.tail.is_none()
     }
 
     /// Jobs that their submitters committed since the start.
@@ -314,9 +335,8 @@ impl Worker {
                 continue;
             }
             let pause = upkeep_at.saturating_sub(shared.clock.elapsed());
-            let receive = |pause| self.receiver.recv_timeout(pause);
             let received;
-            (received, tail) = shared.sleep(&mut pipeline, tail, pause, receive)?;
+            (received, tail) = shared.sleep(&mut pipeline, tail, || self.receiver.recv_timeout(pause))?;
             match received {
                 Ok(message) => self.take(message, &mut pipeline, &mut tail),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -350,7 +370,7 @@ impl Worker {
                     if let Err((job, reply)) = pipeline.execute(submitted, self.shared.now()) {
                         let error = CommandError::fixed("ERR the record does not fit into a batch of the log");
                         let replies = vec![Reply::Error(error); job.steps.len()];
-                        drop(reply.send(JobOutcome { replies, receipt: None, rest: Vec::new() }));
+                        reply.send(JobOutcome { replies, receipt: None, rest: Vec::new() }, &mut Round::default());
                     }
                 }
             }

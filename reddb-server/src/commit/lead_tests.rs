@@ -1,31 +1,21 @@
 //! A submitter that commits its own job: what the committer's thread promises holds in its hands too.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{Scope, ScopedJoinHandle};
-use std::time::Duration;
 
 use reddb_file::vfs::VfsOp;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 use tokio::sync::oneshot::Receiver;
 
 use super::gate::Condition;
 use super::job::{Invocation, Step};
 use super::overlap_tests::{PANIC_HALF_WAY, Running, is_misconf, reply};
 use super::tests::{Node, invoke};
-use super::{Job, JobOutcome, MakeWay};
+use super::{Job, JobOutcome};
 use crate::reply::Reply;
 
 fn job(words: &str) -> Job {
     Job { steps: vec![Step::Run(invoke(words))] }
-}
-
-fn nobody_depends() -> MakeWay {
-    Arc::new(|| {})
 }
 
 /// A submitter that leads, in a thread of its own.
@@ -33,7 +23,7 @@ type Leader<'s> = ScopedJoinHandle<'s, std::thread::Result<Receiver<JobOutcome>>
 
 impl Running {
     fn submit_or_lead(&self, words: &str) -> Receiver<JobOutcome> {
-        self.committer.submit_or_lead(job(words), &nobody_depends())
+        self.committer.submit_or_lead(job(words))
     }
 
     /// Submits until a submitter has led; gives the reply to its job.
@@ -179,7 +169,7 @@ fn a_command_that_panics_on_top_of_a_leaders_batch_does_not_void_that() {
     std::thread::scope(|scope| {
         let (paused, leader) = running.lead_and_hold(scope, "SET first 1");
         let second = running.submit_or_lead("SET second 1");
-        let submit = AssertUnwindSafe(|| running.committer.submit_or_lead(panics(), &nobody_depends()));
+        let submit = AssertUnwindSafe(|| running.committer.submit_or_lead(panics()));
         assert!(catch_unwind(submit).is_err(), "the submitter executed it itself");
         let fourth = running.submit_or_lead("SET fourth 1");
         drop(paused);
@@ -196,7 +186,7 @@ fn a_command_that_panics_on_top_of_a_leaders_batch_does_not_void_that() {
 fn a_command_that_panics_before_its_submitter_leads_leaves_nothing_locked() {
     let running = Running::start();
     assert_eq!(running.lead("SET first 1"), Reply::Ok);
-    let submit = AssertUnwindSafe(|| running.committer.submit_or_lead(panics(), &nobody_depends()));
+    let submit = AssertUnwindSafe(|| running.committer.submit_or_lead(panics()));
     assert!(catch_unwind(submit).is_err());
     assert!(is_misconf(&reply(running.submit_or_lead("SET second 1"))));
     running.committer.stop().expect("ends");
@@ -235,111 +225,4 @@ fn stopping_while_a_submitter_leads_commits_what_it_leads_and_what_is_on_top() {
         assert_eq!(stopping.join().expect("no panic").expect("ends").lsn.get(), before + 2);
     });
     assert!(running.submit_or_lead("INCR counter").blocking_recv().is_err(), "told that nobody is there");
-}
-
-/// Asks over a socket; the answer comes within the patience of a test.
-fn ask(client: &mut TcpStream, question: u8) -> u8 {
-    client.write_all(&[question]).expect("sent");
-    answer(client)
-}
-
-fn answer(client: &mut TcpStream) -> u8 {
-    let mut byte = [0];
-    client.read_exact(&mut byte).expect("an answer: the network stands still");
-    byte[0]
-}
-
-fn connect(address: SocketAddr) -> TcpStream {
-    let client = TcpStream::connect(address).expect("connects");
-    client.set_read_timeout(Some(Duration::from_secs(20))).expect("is set");
-    client
-}
-
-/// A server that answers `p`, and `w` when a job is durable, in a runtime with so many threads.
-fn serve(running: &Arc<Running>, threads: usize) -> (tokio::runtime::Runtime, SocketAddr) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
-    let runtime = runtime.expect("a runtime");
-    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("listens");
-    let address = listener.local_addr().expect("an address");
-    let make_way = {
-        let _entered = runtime.enter();
-        crate::session::make_way()
-    };
-    let running = Arc::clone(running);
-    runtime.spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let (running, make_way) = (Arc::clone(&running), make_way.clone());
-            tokio::spawn(async move {
-                while let Ok(byte) = stream.read_u8().await {
-                    if byte == b'w' {
-                        let answer = match &make_way {
-                            Some(make_way) => running.committer.submit_or_lead(job("INCR counter"), make_way),
-                            None => running.committer.submit(job("INCR counter")),
-                        };
-                        answer.await.expect("answers");
-                    }
-                    if stream.write_u8(byte).await.is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    (runtime, address)
-}
-
-#[test]
-fn the_network_goes_on_while_the_disk_holds_a_leader_up() {
-    for threads in [2, 3, 4] {
-        let running = Arc::new(Running::start());
-        let (runtime, address) = serve(&running, threads);
-        let (mut writer, mut other) = (connect(address), connect(address));
-        assert_eq!((ask(&mut writer, b'p'), ask(&mut other, b'p')), (b'p', b'p'));
-        let mut held_up = 0;
-        for _ in 0..20 {
-            let led = loop {
-                let led = running.committer.led();
-                ask(&mut writer, b'w');
-                if running.committer.led() > led {
-                    break led + 1;
-                }
-            };
-            let paused = running.vfs.pause_syncs();
-            writer.write_all(b"w").expect("sent");
-            while running.vfs.syncs_waiting() == 0 {
-                std::thread::yield_now();
-            }
-            // As a rule a thread of the runtime is held up now, the one that polled the sockets.
-            held_up += u32::from(running.committer.led() > led);
-            for _ in 0..20 {
-                assert_eq!(ask(&mut other, b'p'), b'p');
-            }
-            assert_eq!(ask(&mut connect(address), b'p'), b'p', "somebody new");
-            drop(paused);
-            assert_eq!(answer(&mut writer), b'w');
-        }
-        assert!(held_up > 0, "the test tests something");
-        running.committer.stop();
-        runtime.shutdown_background();
-    }
-}
-
-#[test]
-fn nobody_leads_in_a_runtime_of_one_thread() {
-    let running = Arc::new(Running::start());
-    let (runtime, address) = serve(&running, 1);
-    let (mut writer, mut other) = (connect(address), connect(address));
-    for _ in 0..20 {
-        ask(&mut writer, b'w');
-    }
-    let paused = running.vfs.pause_syncs();
-    writer.write_all(b"w").expect("sent");
-    while running.vfs.syncs_waiting() == 0 {
-        std::thread::yield_now();
-    }
-    assert_eq!(ask(&mut other, b'p'), b'p');
-    drop(paused);
-    assert_eq!((answer(&mut writer), running.committer.led()), (b'w', 0));
-    running.committer.stop();
-    runtime.shutdown_background();
 }

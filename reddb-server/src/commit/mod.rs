@@ -5,6 +5,7 @@ mod core;
 pub(crate) mod gate;
 mod job;
 mod log_clock;
+mod mailbox;
 mod pipeline;
 mod tail;
 mod upkeep;
@@ -14,7 +15,7 @@ pub(crate) use committer::{Committer, NewTimeline, StartError};
 pub(crate) use core::CoreParts;
 pub use job::Receipt;
 pub(crate) use job::{Invocation, Job, JobOutcome, Step, TxnStep, Watcher};
-pub(crate) use pipeline::MakeWay;
+pub(crate) use mailbox::Mailbox;
 
 #[cfg(test)]
 mod lead_tests;

@@ -9,7 +9,7 @@ use tokio::sync::oneshot::Receiver;
 use super::gate::Condition;
 use super::job::{Invocation, Step};
 use super::tests::{FAIL_HALF_WAY, Node, invoke};
-use super::{Committer, Job, JobOutcome, MakeWay};
+use super::{Committer, Job, JobOutcome};
 use crate::command::{Args, CommandSpec, Run};
 use crate::engine::Engine;
 use crate::keyspace::{Env, SnapshotState, Txn};
@@ -109,8 +109,7 @@ fn what_is_visible_is_never_newer_than_the_newest_record_that_a_receipt_names() 
     let (committer, engine) = (&running.committer, &running.engine);
     let count = || {
         let increment = Job { steps: vec![Step::Run(invoke("INCR counter"))] };
-        let make_way: MakeWay = Arc::new(|| {});
-        assert!(!is_misconf(&reply(committer.submit_or_lead(increment, &make_way))));
+        assert!(!is_misconf(&reply(committer.submit_or_lead(increment))));
     };
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| (0..5_000).for_each(|_| count()));

@@ -6,12 +6,10 @@
 //! next batch themselves, which is then ready when the sync ends. A submitter does not wait for the lock to execute: it leaves its
 //! job to the committer's thread instead.
 //!
-//! While that thread sleeps and nothing is under way, a submitter may take the tail and commit its job itself: it leads. What
-//! others submit meanwhile is executed on top as always, and left to the committer's thread. Nobody leads unwatched: that thread
-//! then sleeps for [`WATCH_INTERVAL`] only, and where a leader does not come back it calls the leader's [`MakeWay`].
+//! While that thread sleeps and nothing is under way, a submitter whose thread nobody else depends on may take the tail and
+//! commit its job itself: it leads. What others submit meanwhile is executed on top as always, and left to the committer's thread.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::oneshot;
@@ -20,6 +18,7 @@ use super::committer::{Fence, Published};
 use super::core::{BatchFull, Core, Now};
 use super::gate::{Condition, WriteGate};
 use super::job::{Invocation, Job, JobOutcome, Step, TxnStep};
+use super::mailbox::{ReplyTo, Round};
 use super::tail::{CommitFailure, Tail};
 use crate::clock::Clock;
 use crate::reply::{CommandError, Reply};
@@ -32,20 +31,21 @@ const SHORT_JOB_COMMANDS_MAX: usize = 64;
 const SHORT_COMMAND_ARGS_MAX: usize = 64;
 const SHORT_JOB_BYTES_MAX: usize = 64 * 1024;
 
-/// How often the committer's thread looks after submitters that lead, and for how long it then waits for one before it makes
-/// way for whoever depends on its thread.
-const WATCH_INTERVAL: Duration = Duration::from_millis(2);
-
-/// Lets others go on without the thread of a submitter that leads and is held up by the disk. Called by another thread, which
-/// it must not hold up.
-pub(crate) type MakeWay = Arc<dyn Fn() + Send + Sync>;
+/// What a submitter does beside executing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// It waits.
+    Waits,
+    /// It may also commit, and be held up by the disk.
+    MayLead,
+}
 
 /// A job whose answer goes to its sender.
-pub(super) type Submitted = (Job, oneshot::Sender<JobOutcome>);
+pub(super) type Submitted = (Job, ReplyTo);
 
 /// An answer that waits for the open batch.
 pub(super) enum Waiting {
-    Job(oneshot::Sender<JobOutcome>, JobOutcome),
+    Job(ReplyTo, JobOutcome),
     Fence(oneshot::Sender<Fence>),
 }
 
@@ -58,10 +58,6 @@ pub(super) struct Pipeline {
     pub(super) waiting: Vec<Waiting>,
     /// Whether the committer's thread waits for a message.
     pub(super) asleep: bool,
-    /// Whether the committer's thread sleeps no longer than [`WATCH_INTERVAL`].
-    watched: bool,
-    /// Who led or would have led last, since the committer's thread went to sleep; until way was made for others.
-    pub(super) leader: Option<MakeWay>,
     /// Jobs that their submitters committed.
     pub(super) led: u64,
     /// Whether the committer's thread takes nothing more.
@@ -113,21 +109,19 @@ impl Pipeline {
                 "MISCONF the write was not taken: a command of its batch stopped on an internal error",
             );
             let failure = CommitFailure(error);
-            for waiting in self.waiting.drain(..) {
-                waiting.answer(Some(&failure), None);
-            }
+            answer(std::mem::take(&mut self.waiting), &Err(failure), None);
         }
     }
 }
 
 impl Waiting {
     /// Tells how the batch ended: why it failed, if it did. A receiver that is gone does not matter.
-    pub(super) fn answer(self, failure: Option<&CommitFailure>, fence: Option<Fence>) {
+    fn answer(self, failure: Option<&CommitFailure>, fence: Option<Fence>, round: &mut Round) {
         match (self, failure) {
-            (Self::Job(reply, outcome), None) => drop(reply.send(outcome)),
+            (Self::Job(reply, outcome), None) => reply.send(outcome, round),
             (Self::Job(reply, outcome), Some(CommitFailure(error))) => {
                 let replies = vec![Reply::Error(error.clone()); outcome.replies.len()];
-                drop(reply.send(JobOutcome { replies, receipt: None, rest: outcome.rest }));
+                reply.send(JobOutcome { replies, receipt: None, rest: outcome.rest }, round);
             }
             // Without a fence the sender's end tells.
             (Self::Fence(reply), _) => drop(fence.map(|fence| reply.send(fence))),
@@ -158,8 +152,6 @@ impl Shared {
             tail: Some(tail),
             waiting: Vec::new(),
             asleep: false,
-            watched: false,
-            leader: None,
             led: 0,
             stopped: false,
             executing: false,
@@ -176,20 +168,17 @@ impl Shared {
     }
 
     /// The committer's thread, which has the tail, sleeps until `receive` gives something, and takes the tail again once no
-    /// submitter leads. `receive` is told for how long to wait at most. `None` where a leader panicked.
+    /// submitter leads. `None` where a leader panicked.
     pub(super) fn sleep<T>(
         &self,
         pipeline: &mut MutexGuard<'_, Pipeline>,
         tail: Tail,
-        pause: Duration,
-        receive: impl FnOnce(Duration) -> T,
+        receive: impl FnOnce() -> T,
     ) -> Option<(T, Tail)> {
         pipeline.core.release_state();
         pipeline.tail = Some(tail);
-        pipeline.watched = pipeline.leader.take().is_some();
         pipeline.asleep = true;
-        let pause = if pipeline.watched { pause.min(WATCH_INTERVAL) } else { pause };
-        let received = MutexGuard::unlocked(pipeline, || receive(pause));
+        let received = MutexGuard::unlocked(pipeline, receive);
         // From now on nobody leads.
         pipeline.asleep = false;
         Some((received, self.take_tail(pipeline)?))
@@ -198,22 +187,16 @@ impl Shared {
     /// For the committer's thread: the tail, once no submitter leads. `None` where a leader panicked.
     pub(super) fn take_tail(&self, pipeline: &mut MutexGuard<'_, Pipeline>) -> Option<Tail> {
         while pipeline.tail.is_none() && !pipeline.stopped {
-            if pipeline.leader.is_none() {
-                self.tail_back.wait(pipeline);
-            } else if self.tail_back.wait_for(pipeline, WATCH_INTERVAL).timed_out()
-                && let Some(make_way) = pipeline.leader.take()
-            {
-                make_way();
-            }
+            self.tail_back.wait(pipeline);
         }
         let tail = pipeline.tail.take()?;
         pipeline.recover(&self.gate);
         Some(tail)
     }
 
-    /// Executes a short job if the lock is free. Where nothing else is under way and there is a way to make way for others, also
-    /// commits and answers it. Says whether the committer's thread has to be woken; gives back what it must do itself.
-    pub(super) fn try_execute(&self, submitted: Submitted, make_way: Option<&MakeWay>) -> Result<bool, Submitted> {
+    /// Executes a short job if the lock is free. Where nothing else is under way, also commits and answers it if it may lead. Says
+    /// whether the committer's thread has to be woken; gives back what it must do itself.
+    pub(super) fn try_execute(&self, submitted: Submitted, part: Part) -> Result<bool, Submitted> {
         if !is_short(&submitted.0) {
             return Err(submitted);
         }
@@ -223,13 +206,11 @@ impl Shared {
         }
         let idle = pipeline.asleep && !pipeline.has_work();
         pipeline.execute(submitted, self.now())?;
-        if idle && let Some(make_way) = make_way {
-            pipeline.leader = Some(Arc::clone(make_way));
-            if pipeline.watched
-                && let Some(tail) = pipeline.tail.take()
-            {
-                return Ok(self.lead(pipeline, tail));
-            }
+        if idle
+            && part == Part::MayLead
+            && let Some(tail) = pipeline.tail.take()
+        {
+            return Ok(self.lead(pipeline, tail));
         }
         // Where a submitter leads, it wakes that thread when it has done.
         Ok(pipeline.tail.is_some() && std::mem::take(&mut pipeline.asleep))
@@ -328,8 +309,9 @@ impl Drop for Leading<'_> {
 }
 
 fn answer(waiting: Vec<Waiting>, committed: &Result<(), CommitFailure>, fence: Option<Fence>) {
+    let mut round = Round::default();
     for waiting in waiting {
-        waiting.answer(committed.as_ref().err(), fence);
+        waiting.answer(committed.as_ref().err(), fence, &mut round);
     }
 }
 

@@ -36,7 +36,7 @@ use self::janitor::Janitor;
 use crate::clock::Clock;
 use crate::command::{CommandSpec, Run};
 use crate::commit::gate::{Condition, WriteGate};
-use crate::commit::{Committer, Invocation, Job, JobOutcome, MakeWay, Receipt};
+use crate::commit::{Committer, Invocation, Job, JobOutcome, Mailbox, Receipt};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::keyspace::layout::{database_entry, decode_database, decode_entry, field_entry, key_entry};
@@ -92,11 +92,21 @@ impl Database {
         self.inner.committer.submit(job)
     }
 
-    /// As [`Database::submit`], but a job that is alone may be committed in this thread, which then blocks until it is durable.
-    /// Where that takes longer than a few milliseconds, `make_way` is called by another thread.
+    /// As [`Database::submit`], from the thread that serves `mailbox`.
     #[must_use]
-    pub(crate) fn submit_or_lead(&self, job: Job, make_way: &MakeWay) -> oneshot::Receiver<JobOutcome> {
-        self.inner.committer.submit_or_lead(job, make_way)
+    pub(crate) fn submit_from(&self, mailbox: &Arc<Mailbox>, job: Job) -> oneshot::Receiver<JobOutcome> {
+        self.inner.committer.submit_from(mailbox, job)
+    }
+
+    /// As [`Database::submit`], but a job that is alone may be committed in this thread, which then blocks until it is durable.
+    #[must_use]
+    pub(crate) fn submit_or_lead(&self, job: Job) -> oneshot::Receiver<JobOutcome> {
+        self.inner.committer.submit_or_lead(job)
+    }
+
+    /// Hands out the answers that come into `mailbox`, for ever.
+    pub(crate) async fn serve_mailbox(&self, mailbox: &Mailbox) {
+        mailbox.serve(&self.inner.committer).await;
     }
 
     /// Jobs that their submitters committed.

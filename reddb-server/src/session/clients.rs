@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -62,8 +62,14 @@ pub(crate) struct Client {
     pub no_evict: AtomicBool,
     /// Milliseconds from `since` to its last command.
     active_ms: AtomicU64,
-    killed: AtomicBool,
-    task: OnceLock<AbortHandle>,
+    task: Mutex<ServingTask>,
+}
+
+/// The task that serves a client. A client that moves to another thread is served by another one.
+#[derive(Debug, Default)]
+struct ServingTask {
+    newest: Option<AbortHandle>,
+    killed: bool,
 }
 
 /// What [`Client::command`] holds before the first command.
@@ -81,18 +87,22 @@ impl Client {
         self.since.elapsed().saturating_sub(Duration::from_millis(self.active_ms.load(Relaxed)))
     }
 
-    /// Names the task that serves it.
+    /// Names the task that serves it from now on.
     pub(crate) fn served_by(&self, task: AbortHandle) {
-        // Set once, right after the task was spawned.
-        let _ = self.task.set(task);
+        let mut serving = self.task.lock();
+        if serving.killed {
+            task.abort();
+        }
+        serving.newest = Some(task);
     }
 
     /// Ends the connection without a word. Says whether it is the first to: one that was ended stays listed until its task is gone.
     pub(crate) fn kill(&self) -> bool {
-        if let Some(task) = self.task.get() {
+        let mut serving = self.task.lock();
+        if let Some(task) = &serving.newest {
             task.abort();
         }
-        !self.killed.swap(true, Relaxed)
+        !std::mem::replace(&mut serving.killed, true)
     }
 
     /// Its line in `CLIENT LIST`.
@@ -220,8 +230,7 @@ impl Clients {
             busy: AtomicBool::new(false),
             no_evict: AtomicBool::new(false),
             active_ms: AtomicU64::new(0),
-            killed: AtomicBool::new(false),
-            task: OnceLock::new(),
+            task: Mutex::default(),
         });
         all.insert(client.id, Arc::clone(&client));
         Some(Admission { clients: Arc::clone(self), client })

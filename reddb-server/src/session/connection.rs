@@ -18,17 +18,19 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
-use tokio::task::block_in_place;
+use tokio::task::{spawn_blocking, yield_now};
 
-use super::clients::Admission;
+use super::clients::{Admission, Client};
+use super::network::{AloneSeat, Seat};
 use super::shared::Shared;
 use super::state::{Answer, Later, Session};
 use super::wire::{Hangup, Wire};
 use crate::command::table::{self, Resolved, SessionFn, When};
 use crate::command::{KeyPositions, Run};
-use crate::commit::{Invocation, Job, JobOutcome, Step};
+use crate::commit::{Invocation, Job, JobOutcome, Mailbox, Step};
 use crate::database::View;
 use crate::reply::{CommandError, Reply};
+use crate::resp::encode;
 
 /// Commands that are carried out together.
 const BATCH_COMMANDS_MAX: usize = 1024;
@@ -39,8 +41,14 @@ const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// Places for answers that an idle connection keeps.
 const SLOTS_KEPT: usize = 32;
 
-/// A batch's reads may hold up a network thread for so long before the rest moves off it.
-const INLINE_READS_MAX: Duration = Duration::from_micros(500);
+/// A connection's reads may hold up a network thread for so long before others get their turn.
+const READS_AT_A_TIME_MAX: Duration = Duration::from_micros(500);
+
+/// After a batch that had so many bytes there is more to come as a rule: others get their turn before it.
+const LARGE_BATCH_BYTES: usize = 16 * 1024;
+
+/// An answer that holds more bytes is written down by another thread.
+const INLINE_ANSWER_BYTES_MAX: usize = 256 * 1024;
 
 /// An answer that waits for those before it.
 #[derive(Debug)]
@@ -56,15 +64,27 @@ enum Slot {
     },
 }
 
+/// Why a connection is not served here any more.
+enum End {
+    /// It is over.
+    Over,
+    /// It goes to the seat of a client that is alone.
+    Alone(AloneSeat, std::net::TcpStream),
+    /// It comes back from there.
+    Back(std::net::TcpStream),
+}
+
 /// One connection.
 pub(super) struct Connection {
+    seat: Seat,
     wire: Wire,
     session: Session,
     job: Job,
     slots: VecDeque<Slot>,
     batch_commands: usize,
     batch_bytes: usize,
-    batch_reading: Duration,
+    /// For how long it read, of the thread's time, since others had their turn.
+    reading: Duration,
     /// What a run of reads reads from: all of them had been sent when it was taken. It ends where anything else is done, or waited for.
     view: Option<View>,
     closing: bool,
@@ -73,38 +93,93 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, shared: Arc<Shared>, admission: Admission) -> Self {
+    pub(super) fn new(stream: TcpStream, shared: Arc<Shared>, admission: Admission, seat: Seat) -> Self {
         Self {
+            seat,
             wire: Wire::new(stream, Arc::clone(&shared), Arc::clone(admission.client())),
             session: Session::new(shared, Arc::clone(admission.client())),
             job: Job::default(),
             slots: VecDeque::new(),
             batch_commands: 0,
             batch_bytes: 0,
-            batch_reading: Duration::ZERO,
+            reading: Duration::ZERO,
             view: None,
             closing: false,
             _admission: admission,
         }
     }
 
-    /// Serves the connection until it ends.
+    /// Itself as others see it.
+    pub(super) fn client(&self) -> Arc<Client> {
+        Arc::clone(&self.session.client)
+    }
+
+    /// Waits with this from now on, which is its socket once more, in the current runtime.
+    pub(super) fn wait_with(&mut self, socket: std::net::TcpStream) -> std::io::Result<()> {
+        self.wire.wait_with(TcpStream::from_std(socket)?);
+        Ok(())
+    }
+
+    /// Sits among others.
+    pub(super) fn sit(&mut self, mailbox: &Arc<Mailbox>) {
+        self.seat = Seat::Shared(Arc::clone(mailbox));
+    }
+
+    /// Serves the connection until it ends or moves to another thread.
     pub(super) async fn serve(mut self) {
+        let shared = Arc::clone(&self.session.shared);
         match self.work().await {
-            Ok(()) if self.closing => self.wire.linger().await,
-            Ok(()) => {}
+            Ok(End::Over) if self.closing => self.wire.linger().await,
+            Ok(End::Over) => {}
+            Ok(End::Alone(seat, socket)) => {
+                self.seat = Seat::Alone(seat);
+                shared.network.serve_alone(Box::new(self), socket);
+            }
+            Ok(End::Back(socket)) => shared.network.serve_again(Box::new(self), socket),
             Err(hangup) => tracing::debug!(client = self.session.client.id, %hangup, "connection ended"),
         }
     }
 
-    async fn work(&mut self) -> Result<(), Hangup> {
-        while !self.closing && !self.session.shared.is_stopping() && self.wire.receive().await? > 0 {
+    async fn work(&mut self) -> Result<End, Hangup> {
+        while !self.closing && !self.session.shared.is_stopping() {
+            let received = match &self.seat {
+                Seat::Shared(_) => self.wire.receive().await?,
+                Seat::Alone(seat) => tokio::select! {
+                    biased;
+                    received = self.wire.receive() => received?,
+                    () = seat.wanted() => match self.wire.another_socket() {
+                        Ok(socket) => return Ok(End::Back(socket)),
+                        Err(_) => continue,
+                    },
+                },
+            };
+            if received == 0 {
+                break;
+            }
             self.session.client.busy.store(true, Relaxed);
             self.session.client.touch();
             self.carry_out().await?;
             self.rest();
+            if received >= LARGE_BATCH_BYTES {
+                yield_now().await;
+            }
+            if let Some(end) = self.changes_seat() {
+                return Ok(end);
+            }
         }
-        Ok(())
+        Ok(End::Over)
+    }
+
+    /// Whether the connection goes to another thread now. Without a descriptor for that it stays.
+    fn changes_seat(&self) -> Option<End> {
+        match self.seat {
+            Seat::Shared(_) if self.wire.is_alone_for_long() => {
+                let seat = self.session.shared.network.alone_seat()?;
+                self.wire.another_socket().ok().map(|socket| End::Alone(seat, socket))
+            }
+            Seat::Alone(_) if !self.wire.is_alone() => self.wire.another_socket().ok().map(End::Back),
+            _ => None,
+        }
     }
 
     /// Gives back what an idle connection does not need.
@@ -193,14 +268,10 @@ impl Connection {
                 self.refuse(Some(resolved.counter), CommandError::fixed("ERR this command is not carried out here"));
                 Ok(())
             }
-            (Run::Read(_), _) if self.job.steps.is_empty() => {
-                self.read_now(resolved, args, view);
-                Ok(())
-            }
+            (Run::Read(_), _) if self.job.steps.is_empty() => self.read_now(resolved, args, view).await,
             (Run::Read(_), _) if entry.spec.heavy => {
                 self.settle().await?;
-                self.read_now(resolved, args, None);
-                Ok(())
+                self.read_now(resolved, args, None).await
             }
             (Run::Read(_), _) => {
                 self.step(resolved.counter, Step::Run(self.invocation(resolved, args)));
@@ -233,34 +304,49 @@ impl Connection {
     }
 
     /// A read, against what is durable, or was when the reads just before it were carried out.
-    fn read_now(&mut self, resolved: Resolved, args: Vec<Bytes>, view: Option<View>) {
+    async fn read_now(&mut self, resolved: Resolved, args: Vec<Bytes>, view: Option<View>) -> Result<(), Hangup> {
         let invocation = self.invocation(resolved, args);
+        let spec = invocation.spec;
         let started = Instant::now();
-        let db = &self.session.shared.db;
-        let reply = if invocation.spec.heavy || self.batch_reading > INLINE_READS_MAX {
-            block_in_place(|| db.read(&invocation))
+        let reply = if spec.heavy {
+            drop(view);
+            let db = self.session.shared.db.clone();
+            aside(move || db.read(&invocation)).await?
         } else {
+            let db = &self.session.shared.db;
             let view = view.unwrap_or_else(|| db.view());
             let reply = db.read_from(&view, &invocation);
             self.view = Some(view);
             reply
         };
         let busy = started.elapsed();
-        self.batch_reading += busy;
         let stats = &self.session.shared.stats;
         stats.executed(resolved.counter, busy, &reply);
-        if invocation.spec.keys != KeyPositions::NONE {
+        if spec.keys != KeyPositions::NONE {
             stats.looked_up(&reply);
         }
-        self.answer(reply);
+        if !spec.heavy {
+            self.reading += busy;
+            if self.reading > READS_AT_A_TIME_MAX {
+                self.reading = Duration::ZERO;
+                self.view = None;
+                yield_now().await;
+            }
+        }
+        self.answer_data(reply).await
     }
 
     async fn write(&mut self, resolved: Resolved, args: Vec<Bytes>) -> Result<(), Hangup> {
-        let invocation = self.invocation(resolved, args);
+        let mut invocation = self.invocation(resolved, args);
         let heavy = invocation.spec.heavy;
         if heavy {
             self.settle().await?;
-            block_in_place(|| self.session.shared.db.warm(&invocation));
+            let db = self.session.shared.db.clone();
+            invocation = aside(move || {
+                db.warm(&invocation);
+                invocation
+            })
+            .await?;
         } else {
             self.session.shared.db.warm(&invocation);
         }
@@ -377,8 +463,33 @@ impl Connection {
         }
     }
 
+    /// As [`Connection::answer`], for an answer of any size.
+    async fn answer_data(&mut self, reply: Reply) -> Result<(), Hangup> {
+        if self.slots.is_empty() && self.session.next_is_answered() {
+            return self.put_data(reply).await;
+        }
+        self.answer(reply);
+        Ok(())
+    }
+
     fn put(&mut self, reply: &Reply) {
         self.wire.put(reply, self.session.protocol());
+    }
+
+    /// As [`Connection::put`], for an answer of any size.
+    async fn put_data(&mut self, reply: Reply) -> Result<(), Hangup> {
+        if reply.held_bytes() <= INLINE_ANSWER_BYTES_MAX {
+            self.put(&reply);
+            return Ok(());
+        }
+        let protocol = self.session.protocol();
+        let mut out = self.wire.take_unsent();
+        let out = aside(move || {
+            encode(&reply, protocol, &mut out);
+            out
+        });
+        self.wire.put_back(out.await?);
+        Ok(())
     }
 
     /// Submits the job that was gathered, waits for it, and writes down its answers and those behind them. Ends the batch.
@@ -386,10 +497,10 @@ impl Connection {
         self.view = None;
         self.batch_commands = 0;
         self.batch_bytes = 0;
-        self.batch_reading = Duration::ZERO;
         if self.job.steps.is_empty() {
             return Ok(());
         }
+        self.reading = Duration::ZERO;
         let mut steps = std::mem::take(&mut self.job.steps);
         while !steps.is_empty() {
             let started = Instant::now();
@@ -406,14 +517,11 @@ impl Connection {
 
     /// Hands a job to the committer. A client that is alone may commit it in this thread, which saves waking others.
     fn submit(&self, job: Job) -> oneshot::Receiver<JobOutcome> {
-        let shared = &self.session.shared;
-        match &shared.make_way {
-            Some(make_way) if self.wire.is_alone() => {
-                // What this task has woken last waits in a slot from which no other thread takes it; this moves it out.
-                tokio::spawn(async {});
-                shared.db.submit_or_lead(job, make_way)
-            }
-            _ => shared.db.submit(job),
+        let db = &self.session.shared.db;
+        match &self.seat {
+            Seat::Shared(mailbox) => db.submit_from(mailbox, job),
+            Seat::Alone(_) if self.wire.is_alone() => db.submit_or_lead(job),
+            Seat::Alone(_) => db.submit(job),
         }
     }
 
@@ -422,7 +530,7 @@ impl Connection {
         let mut replies = replies.into_iter();
         while let Some(slot) = self.slots.pop_front() {
             match slot {
-                Slot::Known(reply) => self.put(&reply),
+                Slot::Known(reply) => self.put_data(reply).await?,
                 Slot::Job { .. } if !all && replies.len() == 0 => {
                     self.slots.push_front(slot);
                     break;
@@ -433,7 +541,7 @@ impl Connection {
                     });
                     self.session.shared.stats.executed(counter, busy, &reply);
                     if answered {
-                        self.put(&reply);
+                        self.put_data(reply).await?;
                     }
                 }
             }
@@ -457,4 +565,9 @@ impl Connection {
             Err(hangup) => hangup,
         }
     }
+}
+
+/// Does what may take long in another thread: the network thread goes on with others.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Hangup> {
+    spawn_blocking(work).await.map_err(|error| if error.is_panic() { Hangup::Panicked } else { Hangup::ShuttingDown })
 }

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::connection::Connection;
+use super::network::Network;
 use super::settings::Settings;
 use super::shared::Shared;
 use crate::command::budget::ANSWER_BYTES_MAX;
@@ -26,6 +26,9 @@ const KEEPALIVE: Duration = Duration::from_secs(300);
 
 /// After how long accepting is tried again when it failed for want of something.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// The committer's thread, the archiver, flushing and compacting take about as much as serving the connections does.
+const CORES_PER_NETWORK_THREAD: usize = 2;
 
 /// How the data port is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +46,8 @@ pub(crate) struct PortConfig {
     pub unsent_bytes_max: usize,
     /// The password of the user `default`; `None` for none.
     pub password: Option<String>,
+    /// How many threads serve the connections.
+    pub network_threads: usize,
 }
 
 impl Default for PortConfig {
@@ -54,6 +59,8 @@ impl Default for PortConfig {
             write_stall_max: Duration::from_secs(60),
             unsent_bytes_max: 2 * ANSWER_BYTES_MAX,
             password: None,
+            network_threads: std::thread::available_parallelism()
+                .map_or(1, |cores| cores.get() / CORES_PER_NETWORK_THREAD),
         }
     }
 }
@@ -72,6 +79,9 @@ pub(crate) enum PortError {
     /// There is none.
     #[error("no address to listen on")]
     NoAddress,
+    /// The system gives no threads to serve connections.
+    #[error("cannot start the network threads: {0}")]
+    Threads(std::io::Error),
 }
 
 /// An open data port.
@@ -103,7 +113,9 @@ impl Port {
         settings.preset("bind", addresses.iter().map(|address| address.ip().to_string()).collect::<Vec<_>>().join(" "));
         settings.preset("dir", db.config().dir.display().to_string());
         settings.preset("requirepass", config.password.unwrap_or_default());
-        let shared = Arc::new(Shared::new(db, settings, addresses, config.write_stall_max, config.unsent_bytes_max));
+        let network = Network::start(config.network_threads, &db).map_err(PortError::Threads)?;
+        let shared =
+            Arc::new(Shared::new(db, network, settings, addresses, config.write_stall_max, config.unsent_bytes_max));
         let mut tasks = vec![tokio::spawn(tick(Arc::clone(&shared)))];
         tasks.extend(listeners.into_iter().map(|(_, listener)| tokio::spawn(accept(listener, Arc::clone(&shared)))));
         Ok(Self { shared, tasks })
@@ -125,6 +137,14 @@ impl Port {
     /// latest after `grace`.
     pub(crate) async fn close(mut self, grace: Duration) {
         self.stop();
+        self.end_clients(grace).await;
+        let threads = self.shared.network.stop();
+        let ended = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
+        // A thread that the disk holds up does not keep the port open.
+        drop(tokio::time::timeout(grace, ended).await);
+    }
+
+    async fn end_clients(&self, grace: Duration) {
         let deadline = Instant::now() + grace;
         loop {
             let clients = self.shared.clients.list();
@@ -152,9 +172,7 @@ impl Drop for Port {
     fn drop(&mut self) {
         if !self.tasks.is_empty() {
             self.stop();
-            for client in self.shared.clients.list() {
-                let _ = client.kill();
-            }
+            self.shared.network.stop();
         }
     }
 }
@@ -214,9 +232,10 @@ fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
     if let Err(error) = prepare(&stream) {
         tracing::debug!(%error, %peer, "cannot set the options of a connection");
     }
-    let client = Arc::clone(admission.client());
-    let task = tokio::spawn(Connection::new(stream, Arc::clone(shared), admission).serve());
-    client.served_by(task.abort_handle());
+    match stream.into_std() {
+        Ok(socket) => shared.network.take(socket, admission, shared),
+        Err(error) => tracing::warn!(%error, %peer, "cannot hand a connection to a network thread: it is closed"),
+    }
 }
 
 fn prepare(stream: &TcpStream) -> std::io::Result<()> {

@@ -5,13 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Handle;
-
 use super::clients::Clients;
+use super::network::Network;
 use super::pause::Pause;
 use super::settings::Settings;
 use super::stats::Stats;
-use crate::commit::MakeWay;
 use crate::database::Database;
 
 /// The services of one data port.
@@ -36,17 +34,18 @@ pub(crate) struct Shared {
     pub unsent_bytes_max: usize,
     /// Where it listens.
     pub listening: Vec<SocketAddr>,
-    /// How network threads go on without one that commits; `None` where there is only one.
-    pub make_way: Option<MakeWay>,
+    /// The threads that serve the connections.
+    pub(super) network: Network,
     /// No further commands are carried out.
     stopping: AtomicBool,
 }
 
 impl Shared {
-    /// The services of a port that listens at these addresses, and whose connections run on the current runtime.
+    /// The services of a port that listens at these addresses.
     #[must_use]
     pub(crate) fn new(
         db: Database,
+        network: Network,
         settings: Settings,
         listening: Vec<SocketAddr>,
         write_stall_max: Duration,
@@ -64,7 +63,7 @@ impl Shared {
             write_stall_max,
             unsent_bytes_max,
             listening,
-            make_way: make_way(),
+            network,
             stopping: AtomicBool::new(false),
         }
     }
@@ -80,11 +79,4 @@ impl Shared {
         self.stopping.store(true, Ordering::Release);
         self.pause.end();
     }
-}
-
-/// Nobody polls the sockets while a thread that was woken by one of them is held up, and the others sleep. A task from outside
-/// wakes one of them; when it finds nothing more to do, it polls.
-pub(crate) fn make_way() -> Option<MakeWay> {
-    let runtime = Handle::current();
-    (runtime.metrics().num_workers() > 1).then(|| -> MakeWay { Arc::new(move || drop(runtime.spawn(async {}))) })
 }

@@ -555,27 +555,94 @@ async fn info_has_what_tools_parse() {
     server.stop().await;
 }
 
-/// How many of a client's writes were committed by the thread that serves it.
-async fn led(threads: usize, others: bool) -> u64 {
-    let serving = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
-    let serving = serving.expect("a runtime");
-    let server = serving.spawn(Server::start(|_| {})).await.expect("starts");
-    let (mut writer, mut other) = (server.connect().await, server.connect().await);
-    for _ in 0..200 {
-        writer.call(&["SET", "key", "value"], "+OK\r\n").await;
-        if others {
-            other.call(&["PING"], "+PONG\r\n").await;
-        }
-    }
-    let led = server.db.as_ref().expect("open").led();
-    serving.spawn(server.stop()).await.expect("stops");
-    serving.shutdown_background();
-    led
+fn led(server: &Server) -> u64 {
+    server.db.as_ref().expect("open").led()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_is_alone_commits_in_its_own_thread_where_the_network_has_another() {
-    assert!(led(2, false).await > 0);
-    assert_eq!(led(2, true).await, 0, "somebody else would wait");
-    assert_eq!(led(1, false).await, 0, "nobody would poll");
+/// The client writes until it commits in its own thread, where nobody else does.
+async fn write_until_it_leads(server: &Server, writer: &mut Client) {
+    let before = led(server);
+    for _ in 0..1_000 {
+        writer.call(&["SET", "key", "value"], "+OK\r\n").await;
+        if led(server) > before {
+            return;
+        }
+    }
+    panic!("a client that is alone waits for another thread");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_alone_commits_in_its_own_thread() {
+    let server = Server::start(|config| config.network_threads = 1).await;
+    let (mut first, mut second) = (server.connect().await, server.connect().await);
+    for _ in 0..200 {
+        first.call(&["SET", "key", "value"], "+OK\r\n").await;
+        second.call(&["PING"], "+PONG\r\n").await;
+    }
+    assert_eq!(led(&server), 0, "somebody else would wait");
+    // The one that led before leaves the seat to the other.
+    for _ in 0..5 {
+        write_until_it_leads(&server, &mut first).await;
+        write_until_it_leads(&server, &mut second).await;
+    }
+    // What a connection knows goes with it from thread to thread.
+    first.call(&["SELECT", "3"], "+OK\r\n").await;
+    first.call(&["MULTI"], "+OK\r\n").await;
+    first.call(&["SET", "a", "1"], "+QUEUED\r\n").await;
+    write_until_it_leads(&server, &mut second).await;
+    for _ in 0..100 {
+        first.call(&["GET", "a"], "+QUEUED\r\n").await;
+    }
+    second.call(&["PING"], "+PONG\r\n").await;
+    first.call(&["DISCARD"], "+OK\r\n").await;
+    write_until_it_leads(&server, &mut first).await;
+    second.call(&["EXISTS", "key"], ":1\r\n").await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_alone_can_be_killed_and_its_seat_is_free_then() {
+    let server = Server::start(|config| config.network_threads = 1).await;
+    for _ in 0..3 {
+        let mut alone = server.connect().await;
+        write_until_it_leads(&server, &mut alone).await;
+        alone.send(&[&["CLIENT", "ID"]]).await;
+        let id = alone.line().await.trim_matches([':', '\r', '\n']).to_owned();
+        let mut other = server.connect().await;
+        other.call(&["CLIENT", "KILL", "ID", &id], ":1\r\n").await;
+        alone.expect_end().await;
+        write_until_it_leads(&server, &mut other).await;
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_reads_and_large_answers_leave_a_network_thread_to_others() {
+    let server = Server::start(|config| config.network_threads = 1).await;
+    let mut loader = server.connect().await;
+    let keys: Vec<String> = (0..20_000).map(|n| format!("key:{n:05}")).collect();
+    for keys in keys.chunks(500) {
+        let commands: Vec<[&str; 3]> = keys.iter().map(|key| ["SET", key, "value"]).collect();
+        let commands: Vec<&[&str]> = commands.iter().map(<[&str; 3]>::as_slice).collect();
+        loader.send(&commands).await;
+        loader.expect(&"+OK\r\n".repeat(500)).await;
+    }
+    let elements: String = keys.iter().map(|key| format!("$9\r\n{key}\r\n")).collect();
+    let answer = format!("*20000\r\n{elements}");
+    let mut slow = server.connect().await;
+    let mut others: Vec<Client> = Vec::new();
+    for _ in 0..8 {
+        others.push(server.connect().await);
+    }
+    // Nobody takes the answers, which are larger than what the sockets hold.
+    slow.send(&[&["KEYS", "*"][..]; 64]).await;
+    for _ in 0..50 {
+        for other in &mut others {
+            other.call(&["GET", "key:00000"], "$5\r\nvalue\r\n").await;
+        }
+    }
+    for _ in 0..64 {
+        slow.expect(&answer).await;
+    }
+    server.stop().await;
 }

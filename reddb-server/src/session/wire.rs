@@ -45,10 +45,18 @@ pub(super) enum Hangup {
     ShuttingDown,
     #[error("the client spoke another protocol")]
     Foreign,
+    #[error("a command stopped on an internal error")]
+    Panicked,
 }
 
 /// A client is alone once so many reads in a row were from its socket.
 const ALONE_READS_MIN: u32 = 8;
+
+/// It has been so for long once there were so many.
+const ALONE_READS_LONG: u32 = 64;
+
+/// After so many bytes that a client takes without a pause, others get their turn.
+const SENT_AT_A_TIME_MAX: usize = 1024 * 1024;
 
 thread_local! {
     /// What is read goes through here, so that a connection that waits needs no buffer of its own.
@@ -121,9 +129,34 @@ impl Wire {
         self.reads_alone >= ALONE_READS_MIN
     }
 
+    /// Whether it has been alone for long enough to move to another thread for it.
+    pub(super) fn is_alone_for_long(&self) -> bool {
+        self.reads_alone >= ALONE_READS_LONG
+    }
+
+    /// The socket once more, for another thread to wait with.
+    pub(super) fn another_socket(&self) -> io::Result<std::net::TcpStream> {
+        SockRef::from(&self.stream).try_clone().map(Into::into)
+    }
+
+    /// Goes on with this, which is the same socket.
+    pub(super) fn wait_with(&mut self, stream: TcpStream) {
+        self.stream = stream;
+    }
+
     /// Encodes an answer; [`Wire::send`] sends it.
     pub(super) fn put(&mut self, reply: &Reply, protocol: Protocol) {
         encode(reply, protocol, &mut self.out);
+    }
+
+    /// What is encoded and not sent, for somebody else to add to.
+    pub(super) fn take_unsent(&mut self) -> BytesMut {
+        std::mem::take(&mut self.out)
+    }
+
+    /// What was taken, with more.
+    pub(super) fn put_back(&mut self, unsent: BytesMut) {
+        self.out = unsent;
     }
 
     /// Whether so much waits to be sent that nothing more should be gathered.
@@ -135,6 +168,7 @@ impl Wire {
     pub(super) async fn send(&mut self) -> Result<(), Hangup> {
         let stats = &self.shared.stats;
         let mut held = false;
+        let mut sent_at_a_time = 0;
         while !self.out.is_empty() {
             match self.stream.try_write(&self.out) {
                 Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
@@ -145,6 +179,11 @@ impl Wire {
                         self.out.clear();
                     } else {
                         self.out.advance(sent);
+                        sent_at_a_time += sent;
+                        if sent_at_a_time >= SENT_AT_A_TIME_MAX {
+                            sent_at_a_time = 0;
+                            tokio::task::yield_now().await;
+                        }
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -161,6 +161,7 @@ fn port_error(error: PortError) -> CliError {
     match error {
         PortError::Listen { address, source } => listen_error(address, "listen", &source),
         PortError::NoAddress => CliError::usage("no address to listen on"),
+        PortError::Threads(_) => CliError::critical(error.to_string()),
     }
 }
 

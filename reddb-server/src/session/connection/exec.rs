@@ -3,12 +3,15 @@
 
 use std::time::Duration;
 
-use super::Connection;
+use super::{Connection, aside};
 use crate::command::table::Resolved;
 use crate::commit::{Invocation, Job, Step, TxnStep};
 use crate::reply::{CommandError, Reply};
 use crate::session::state::{Answer, Later, Queue, Queued};
 use crate::session::wire::Hangup;
+
+/// What the steps of a longer transaction will read is read by another thread.
+const INLINE_STEPS_MAX: usize = 64;
 
 impl Connection {
     /// `EXEC`, where a `MULTI` is open.
@@ -33,7 +36,7 @@ impl Connection {
                 self.answer(Reply::Array(Vec::new()));
                 return Ok(());
             }
-            self.warm(&steps);
+            let steps = self.warm(steps).await?;
             self.step(resolved.counter, Step::Transaction { steps, watcher });
             return Ok(());
         }
@@ -42,8 +45,8 @@ impl Connection {
         // A touched watch stays touched. The committer says so when what touched it is durable.
         let touched = watcher.as_ref().is_some_and(|watcher| watcher.is_touched());
         let steps = if touched { Vec::new() } else { self.transaction_steps(queue).await };
-        self.warm(&steps);
-        let outcome = self.session.shared.db.submit(Job { steps: vec![Step::Transaction { steps, watcher }] }).await;
+        let steps = self.warm(steps).await?;
+        let outcome = self.submit(Job { steps: vec![Step::Transaction { steps, watcher }] }).await;
         let Ok(outcome) = outcome else { return Err(self.shut_down().await) };
         if outcome.receipt.is_some() {
             self.session.receipt = outcome.receipt;
@@ -85,12 +88,17 @@ impl Connection {
     }
 
     /// Pulls what a transaction's writes will read into the cache.
-    fn warm(&self, steps: &[TxnStep]) {
-        let db = &self.session.shared.db;
-        for step in steps {
-            if let TxnStep::Run(invocation) = step {
-                db.warm(invocation);
+    async fn warm(&self, steps: Vec<TxnStep>) -> Result<Vec<TxnStep>, Hangup> {
+        let is_large = steps.len() > INLINE_STEPS_MAX;
+        let db = self.session.shared.db.clone();
+        let warm = move || {
+            for step in &steps {
+                if let TxnStep::Run(invocation) = step {
+                    db.warm(invocation);
+                }
             }
-        }
+            steps
+        };
+        if is_large { aside(warm).await } else { Ok(warm()) }
     }
 }
