@@ -229,9 +229,17 @@ impl Node {
     ///
     /// # Panics
     /// Where it does not end in time.
-    pub fn stop(mut self) -> ExitStatus {
+    pub fn stop(self) -> ExitStatus {
         self.signal("TERM");
-        wait::until("the server ends after SIGTERM", || self.process.try_wait().expect("a child can be waited for"))
+        self.ended()
+    }
+
+    /// Waits until the process has ended, for which it has been asked.
+    ///
+    /// # Panics
+    /// Where it does not end in time.
+    pub fn ended(mut self) -> ExitStatus {
+        wait::until("the server ends", || self.process.try_wait().expect("a child can be waited for"))
     }
 
     /// Sends a signal by its short name.

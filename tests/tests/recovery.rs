@@ -11,7 +11,7 @@ use reddb_file::vfs::StdVfs;
 use reddb_file::wal::{SegmentDescription, SegmentEnd, describe_segment};
 use reddb_tests::digest::{digest, receipt};
 use reddb_tests::scene::wait_until_archived;
-use reddb_tests::{Node, Options, Value, cli, wait};
+use reddb_tests::{Node, Options, Scene, Value, cli, wait};
 
 const KEYS: u64 = 50;
 
@@ -163,4 +163,19 @@ fn writes_are_refused_while_the_data_directory_is_not_in_its_place() {
         });
     }
     assert_eq!(node.log().matches("writes are refused").count(), 2, "each change is said once: {}", node.log());
+}
+
+/// Under GNU timeout, for one, a signal arrives twice.
+#[test]
+fn signals_that_arrive_together_are_one() {
+    let scene = Scene::new();
+    let node = scene.start("node");
+    node.client().expect(&["SET", "key", "value"]);
+    node.standing_still(|| {
+        node.signal("TERM");
+        node.signal("INT");
+    });
+    assert_eq!(node.ended().code(), Some(0));
+    let _ = scene.verify().expect_code(0);
+    assert_eq!(scene.start("node").client().expect(&["GET", "key"]), Value::bulk("value"));
 }

@@ -79,7 +79,7 @@ pub(crate) async fn run(args: ServeArgs, password: Option<String>) -> Result<Exi
     tracing::info!("stopping: clients finish what they began, the log is shipped; a second signal stops at once");
     tokio::select! {
         ended = server.stop(database) => ended.map(|()| Exit::Ok),
-        () = signals.next() => {
+        () = signals.another() => {
             Err(CliError::critical("stopped at once by a second signal; the next start recovers from the log"))
         }
     }

@@ -1,8 +1,14 @@
 //! The signals that stop a server, or a long command, in order: SIGTERM and SIGINT.
 
+use std::time::Duration;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
 
 use crate::cli::exit::CliError;
+
+/// What arrives so soon after a signal is the same one: GNU timeout, for one, sends it to the process and then to its group.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
 
 /// Both signals, from now on.
 #[derive(Debug)]
@@ -16,6 +22,17 @@ impl Signals {
         let listen =
             |kind| signal(kind).map_err(|error| CliError::critical(format!("cannot listen for signals: {error}")));
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    /// The next of either that is not the last one once more.
+    pub(in crate::cli) async fn another(&mut self) {
+        let until = Instant::now() + SAME_SIGNAL;
+        loop {
+            self.next().await;
+            if Instant::now() >= until {
+                return;
+            }
+        }
     }
 
     /// The next of either. Each call takes a signal of its own.
