@@ -90,12 +90,15 @@ impl Config {
     /// The archive's URL, the default filled in.
     ///
     /// # Errors
-    /// Where the data directory's absolute path cannot be found.
+    /// Where the data directory's absolute path cannot be found, as where it is given with `..` and does not exist.
     pub fn archive_url(&self) -> std::io::Result<String> {
-        match &self.archive.url {
-            Some(url) => Ok(url.clone()),
-            None => Ok(format!("file://{}", std::path::absolute(&self.dir)?.join("archive").display())),
+        if let Some(url) = &self.archive.url {
+            return Ok(url.clone());
         }
+        // A URL says where something is without going back; links are left as they were named where that is possible.
+        let goes_back = self.dir.components().any(|part| part == std::path::Component::ParentDir);
+        let dir = if goes_back { self.dir.canonicalize()? } else { std::path::absolute(&self.dir)? };
+        Ok(format!("file://{}", dir.join("archive").display()))
     }
 
     /// The size of a log segment: small enough that several fit into the local log's limit.

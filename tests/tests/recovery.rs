@@ -179,3 +179,15 @@ fn signals_that_arrive_together_are_one() {
     let _ = scene.verify().expect_code(0);
     assert_eq!(scene.start("node").client().expect(&["GET", "key"]), Value::bulk("value"));
 }
+
+#[test]
+fn a_directory_may_be_named_by_a_way_that_goes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("beside")).unwrap();
+    let node = Node::start(&folder.path().join("beside/../node"), &Options::new());
+    node.client().expect(&["SET", "key", "value"]);
+    assert_eq!(node.stop().code(), Some(0));
+    let archive = folder.path().canonicalize().unwrap().join("node/archive");
+    let verified = cli::reddb(&["verify", "--archive", &format!("file://{}", archive.display())]);
+    let _ = verified.expect_code(0);
+}
