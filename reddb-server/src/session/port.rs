@@ -1,6 +1,7 @@
 //! The listening sockets: who is let in, and how the port closes.
 
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -26,9 +27,6 @@ const KEEPALIVE: Duration = Duration::from_secs(300);
 
 /// After how long accepting is tried again when it failed for want of something.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
-
-/// The committer's thread, the archiver, flushing and compacting take about as much as serving the connections does.
-const CORES_PER_NETWORK_THREAD: usize = 2;
 
 /// How the data port is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,8 +57,7 @@ impl Default for PortConfig {
             write_stall_max: Duration::from_secs(60),
             unsent_bytes_max: 2 * ANSWER_BYTES_MAX,
             password: None,
-            network_threads: std::thread::available_parallelism()
-                .map_or(1, |cores| cores.get() / CORES_PER_NETWORK_THREAD),
+            network_threads: std::thread::available_parallelism().map_or(1, NonZero::get),
         }
     }
 }
