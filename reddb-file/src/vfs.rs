@@ -8,6 +8,7 @@
 //!   (syncing a file says nothing about its name);
 //! * a rename replaces its target at once: after a crash the name is the old file or the new one.
 
+mod direct;
 pub mod sim;
 mod std_fs;
 
@@ -17,6 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use std_fs::StdVfs;
+
+use crate::limits::BLOCK_BYTES;
 
 /// The result of a file operation.
 pub type VfsResult<T> = Result<T, VfsError>;
@@ -120,8 +123,14 @@ impl VfsError {
 pub enum OpenMode {
     /// An existing file, for reading.
     Read,
+    /// An existing file, for reading past the page cache, where the file system can: what is read is not read again soon, and
+    /// somebody else writes to the file past the page cache meanwhile.
+    ReadDirect,
     /// An existing file, for reading and writing.
     ReadWrite,
+    /// An existing file, for reading, and for writing whole blocks of [`BLOCK_BYTES`](crate::limits::BLOCK_BYTES) bytes at
+    /// multiples of that, past the page cache where the file system can: a sync has then nothing left to write.
+    WriteDirect,
     /// An existing file or a new empty one, for reading and writing; the contents stay.
     OpenOrCreate,
     /// A new empty file, or an existing one cut to nothing, for reading and writing.
@@ -230,7 +239,8 @@ pub trait VfsFile: fmt::Debug + Send + Sync {
     /// Writes all of `bytes` at `offset`. After an error any part of it may have been written.
     ///
     /// # Errors
-    /// As the system says.
+    /// As the system says; `InvalidInput` where a file that is open for writing whole blocks is given anything else, of which
+    /// nothing has been written then.
     fn write_at(&self, bytes: &[u8], offset: u64) -> VfsResult<()>;
 
     /// The length in bytes.
@@ -275,6 +285,16 @@ pub trait VfsFile: fmt::Debug + Send + Sync {
         let text = format!("the file ends within the {} bytes at offset {offset}", buf.len());
         Err(VfsError::new(VfsOp::Read, self.path(), io::Error::new(io::ErrorKind::UnexpectedEof, text)))
     }
+}
+
+/// Whether a write is of whole blocks.
+fn check_blocks(path: &Path, bytes: &[u8], offset: u64) -> VfsResult<()> {
+    let block_bytes = u64::from(BLOCK_BYTES);
+    if offset.is_multiple_of(block_bytes) && (bytes.len() as u64).is_multiple_of(block_bytes) {
+        return Ok(());
+    }
+    let text = format!("{} bytes at offset {offset} are not whole blocks of {block_bytes}", bytes.len());
+    Err(VfsError::new(VfsOp::Write, path, io::Error::new(io::ErrorKind::InvalidInput, text)))
 }
 
 /// The whole contents of the file at `path`, which may be at most `bytes_max` long.

@@ -67,6 +67,56 @@ fn opens_as_the_mode_says() {
 }
 
 #[test]
+fn writes_whole_blocks_past_the_page_cache() {
+    on_both(|vfs, dir| {
+        let path = dir.join("a");
+        let missing = |mode| vfs.open(&path, mode).expect_err("missing").kind();
+        assert_eq!([OpenMode::WriteDirect, OpenMode::ReadDirect].map(missing), [io::ErrorKind::NotFound; 2]);
+        put(vfs, &path, &[0; 3 * 4096 + 5]);
+        let file = vfs.open(&path, OpenMode::WriteDirect).expect("opens");
+        let reader = vfs.open(&path, OpenMode::ReadDirect).expect("opens");
+        // Neither of them begins where a block of memory does, which is what the system asks for.
+        let block: Vec<u8> = (0..=4096_u32).map(|number| u8::try_from(number % 251).expect("small")).collect();
+        let (first, block) = (&block[..4096], &block[1..]);
+        file.write_at(first, 4096).expect("writes");
+        file.write_at(block, 8192).expect("writes");
+        file.sync_data().expect("syncs");
+        for (read_by, name) in [(&file, "the writer"), (&reader, "a reader")] {
+            let mut buf = vec![9; 9000];
+            assert_eq!(read_by.read_at(&mut buf, 4090).expect("reads"), 3 * 4096 + 5 - 4090, "{name}");
+            assert_eq!(&buf[..6], [0; 6], "{name}");
+            assert_eq!(&buf[6..4102], first, "{name}");
+            assert_eq!(&buf[4102..8198], block, "{name}");
+            assert_eq!(&buf[8198..8203], [0; 5], "{name}");
+            assert_eq!(read_by.read_at(&mut buf, 1 << 20).expect("reads"), 0, "{name}");
+        }
+        for (bytes, offset) in [(4095, 4096), (4097, 4096), (4096, 4095), (4096, 1)] {
+            let error = file.write_at(&vec![1; bytes], offset).expect_err("not whole blocks");
+            assert_eq!((error.kind(), error.op), (io::ErrorKind::InvalidInput, VfsOp::Write), "{bytes} at {offset}");
+            assert!(error.to_string().contains(&format!("{bytes} bytes at offset {offset}")), "{error}");
+        }
+        let mut whole = vec![0; 4096];
+        whole.extend_from_slice(first);
+        whole.extend_from_slice(block);
+        whole.extend_from_slice(&[0; 5]);
+        assert_eq!(get(vfs, &path), Some(whole), "nothing else was written");
+    });
+}
+
+#[test]
+fn moves_more_past_the_page_cache_than_fits_one_call() {
+    on_both(|vfs, dir| {
+        let path = dir.join("a");
+        let long: Vec<u8> = (0..3_u32 * 1024 * 1024 / 4).flat_map(u32::to_le_bytes).collect();
+        put(vfs, &path, &vec![0; long.len() + 4096]);
+        vfs.open(&path, OpenMode::WriteDirect).expect("opens").write_at(&long, 4096).expect("writes");
+        let mut read = vec![0; long.len()];
+        vfs.open(&path, OpenMode::ReadDirect).expect("opens").read_exact_at(&mut read, 4096).expect("reads");
+        assert!(read == long, "what was written is read");
+    });
+}
+
+#[test]
 fn renames_links_removes_and_lists() {
     on_both(|vfs, dir| {
         let (a, b, c) = (dir.join("a"), dir.join("b"), dir.join("c"));

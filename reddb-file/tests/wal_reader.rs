@@ -151,7 +151,8 @@ fn a_reader_of_an_empty_or_missing_log_waits() {
     assert!(early.next_batch(Lsn::new(1)).expect("no error").is_some());
 }
 
-/// On the real file system, with threads: a writer that also prunes and recycles, and readers that keep up or fall behind.
+/// On the real file system, with threads: a writer that also prunes and recycles, and readers that keep up or fall behind, through
+/// the page cache and past it.
 #[test]
 fn readers_and_a_recycling_writer_run_at_the_same_time() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -166,11 +167,14 @@ fn readers_and_a_recycling_writer_run_at_the_same_time() {
     let durable = AtomicU64::new(0);
     const RECORDS: u64 = 1500;
     let outcomes = std::thread::scope(|scope| {
-        let tails: Vec<_> = (0..2)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut reader =
-                        WalReader::new(Arc::clone(&vfs), dir.path(), cluster(), TimelineId::FIRST, Lsn::new(1));
+        let tails: Vec<_> = [false, true, false, true]
+            .map(|follows| {
+                let (vfs, dir, durable) = (&vfs, dir.path(), &durable);
+                scope.spawn(move || {
+                    let mut reader = WalReader::new(Arc::clone(vfs), dir, cluster(), TimelineId::FIRST, Lsn::new(1));
+                    if follows {
+                        reader = reader.following();
+                    }
                     let mut read = 0;
                     loop {
                         match reader.next_batch(Lsn::new(durable.load(Ordering::Acquire))) {
@@ -189,7 +193,7 @@ fn readers_and_a_recycling_writer_run_at_the_same_time() {
                     }
                 })
             })
-            .collect();
+            .into();
         let mut batch = BatchBuilder::new(writer.last());
         while writer.last().lsn.get() < RECORDS {
             batch.reset(writer.last());

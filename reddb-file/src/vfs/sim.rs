@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use super::{OpenMode, Vfs, VfsEntry, VfsFile, VfsMetadata, VfsOp, VfsResult};
+use super::{OpenMode, Vfs, VfsEntry, VfsFile, VfsMetadata, VfsOp, VfsResult, check_blocks};
 use machine::Machine;
 
 /// What a crash leaves of what was not synced.
@@ -141,7 +141,7 @@ impl Vfs for SimVfs {
         let inode = machine.open(path, mode)?;
         let (boot, handle) = machine.new_handle();
         let (machine, syncs) = (Arc::clone(&self.machine), Arc::clone(&self.syncs));
-        Ok(Arc::new(SimFile { machine, syncs, path: path.to_owned(), inode, boot, handle }))
+        Ok(Arc::new(SimFile { machine, syncs, path: path.to_owned(), mode, inode, boot, handle }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> VfsResult<()> {
@@ -183,6 +183,7 @@ struct SimFile {
     machine: Arc<Mutex<Machine>>,
     syncs: Arc<Syncs>,
     path: PathBuf,
+    mode: OpenMode,
     inode: u64,
     boot: u64,
     handle: u64,
@@ -206,6 +207,9 @@ impl VfsFile for SimFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> VfsResult<()> {
+        if self.mode == OpenMode::WriteDirect {
+            check_blocks(&self.path, bytes, offset)?;
+        }
         self.with(VfsOp::Write, |machine| machine.write_at(self.inode, &self.path, bytes, offset))
     }
 

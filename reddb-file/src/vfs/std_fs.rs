@@ -5,8 +5,10 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{EntryKind, OpenMode, Vfs, VfsEntry, VfsError, VfsFile, VfsMetadata, VfsOp, VfsResult};
+use super::direct::{DirectFile, is_refusal};
+use super::{EntryKind, OpenMode, Vfs, VfsEntry, VfsError, VfsFile, VfsMetadata, VfsOp, VfsResult, check_blocks};
 
 /// The operating system's file system. Stateless.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,8 +32,8 @@ impl Vfs for StdVfs {
         let mut options = OpenOptions::new();
         options.read(true);
         match mode {
-            OpenMode::Read => {}
-            OpenMode::ReadWrite => {
+            OpenMode::Read | OpenMode::ReadDirect => {}
+            OpenMode::ReadWrite | OpenMode::WriteDirect => {
                 options.write(true);
             }
             OpenMode::OpenOrCreate => {
@@ -45,7 +47,10 @@ impl Vfs for StdVfs {
             }
         }
         let file = at(VfsOp::Open, path, options.open(path))?;
-        Ok(Arc::new(StdFile { file, path: path.to_owned() }))
+        let past_cache = matches!(mode, OpenMode::ReadDirect | OpenMode::WriteDirect);
+        let direct = if past_cache { at(VfsOp::Open, path, DirectFile::open(&mut options, path))? } else { None };
+        let whole_blocks = mode == OpenMode::WriteDirect;
+        Ok(Arc::new(StdFile { file, path: path.to_owned(), direct, refused: AtomicBool::new(false), whole_blocks }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> VfsResult<()> {
@@ -110,6 +115,40 @@ fn kind_of(file_type: fs::FileType) -> EntryKind {
 struct StdFile {
     file: File,
     path: PathBuf,
+    /// The same file once more, past the page cache.
+    direct: Option<DirectFile>,
+    /// Whether the system has refused to read or write it so: a file system may take the flag and not what it stands for.
+    refused: AtomicBool,
+    /// Whether it is written in whole blocks only.
+    whole_blocks: bool,
+}
+
+impl StdFile {
+    /// The file past the page cache, where that is asked for and the system has not refused it.
+    fn direct(&self) -> Option<&DirectFile> {
+        self.direct.as_ref().filter(|_| !self.refused.load(Ordering::Relaxed))
+    }
+
+    /// Goes on through the page cache where the system refuses what was done past it. Nothing has been read or written then.
+    fn unless_refused<T>(&self, done: Option<io::Result<T>>) -> Option<io::Result<T>> {
+        match done? {
+            Err(error) if is_refusal(&error) => {
+                self.refused.store(true, Ordering::Relaxed);
+                None
+            }
+            done => Some(done),
+        }
+    }
+
+    fn read_some(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let read = self.direct().map(|file| file.read_at(buf, offset));
+        self.unless_refused(read).unwrap_or_else(|| self.file.read_at(buf, offset))
+    }
+
+    fn write_all(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let written = self.direct().map(|file| file.write_all_at(bytes, offset));
+        self.unless_refused(written).unwrap_or_else(|| self.file.write_all_at(bytes, offset))
+    }
 }
 
 impl VfsFile for StdFile {
@@ -120,7 +159,7 @@ impl VfsFile for StdFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> VfsResult<usize> {
         let mut done = 0;
         while done < buf.len() {
-            match self.file.read_at(&mut buf[done..], offset.saturating_add(done as u64)) {
+            match self.read_some(&mut buf[done..], offset.saturating_add(done as u64)) {
                 Ok(0) => break,
                 Ok(count) => done += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -131,7 +170,10 @@ impl VfsFile for StdFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> VfsResult<()> {
-        at(VfsOp::Write, &self.path, self.file.write_all_at(bytes, offset))
+        if self.whole_blocks {
+            check_blocks(&self.path, bytes, offset)?;
+        }
+        at(VfsOp::Write, &self.path, self.write_all(bytes, offset))
     }
 
     fn len_bytes(&self) -> VfsResult<u64> {
@@ -156,5 +198,30 @@ impl VfsFile for StdFile {
             Err(TryLockError::WouldBlock) => Ok(false),
             Err(TryLockError::Error(error)) => Err(VfsError::new(VfsOp::Lock, &self.path, error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn goes_on_through_the_page_cache_where_the_system_refuses() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, [0; 8]).unwrap();
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        let file = options.open(&path).unwrap();
+        let direct = DirectFile::open(&mut options, &path).unwrap();
+        // Parts of blocks: what a file system that wants larger blocks than ours makes of whole ones.
+        let file = StdFile { file, path: path.clone(), direct, refused: AtomicBool::new(false), whole_blocks: false };
+        file.write_at(b"abc", 1).unwrap();
+        file.write_at(b"d", 4).unwrap();
+        file.sync_data().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"\0abcd\0\0\0");
+        let mut buf = [0; 3];
+        assert_eq!(file.read_at(&mut buf, 2).unwrap(), 3);
+        assert_eq!(&buf, b"bcd");
     }
 }

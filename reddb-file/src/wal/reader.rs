@@ -99,6 +99,7 @@ pub struct WalReader {
     cluster: ClusterId,
     timeline: TimelineId,
     next_lsn: Lsn,
+    mode: OpenMode,
     segment: Option<OpenSegment>,
     /// The rest of a batch that was cut at the bound.
     rest: Option<WalBatch>,
@@ -131,7 +132,23 @@ impl WalReader {
     /// A reader of the log in the data directory `dir` that begins with record `from`. Opens nothing yet.
     #[must_use]
     pub fn new(vfs: Arc<dyn Vfs>, dir: &Path, cluster: ClusterId, timeline: TimelineId, from: Lsn) -> Self {
-        Self { vfs, dir: dir.to_owned(), cluster, timeline, next_lsn: from, segment: None, rest: None }
+        Self {
+            vfs,
+            dir: dir.to_owned(),
+            cluster,
+            timeline,
+            next_lsn: from,
+            mode: OpenMode::Read,
+            segment: None,
+            rest: None,
+        }
+    }
+
+    /// Reads past the page cache from now on, as the writer writes: for a reader that follows it.
+    #[must_use]
+    pub fn following(mut self) -> Self {
+        self.mode = OpenMode::ReadDirect;
+        self
     }
 
     /// The record that the next batch begins with.
@@ -207,7 +224,7 @@ impl WalReader {
     /// The segment that begins with `first_lsn`; none where it was renamed while it was being opened.
     fn open(&self, first_lsn: Lsn, retries: &mut u32) -> Result<Option<OpenSegment>, WalReadError> {
         let path = segment_path(&self.dir, self.timeline, first_lsn);
-        let file = match self.vfs.open(&path, OpenMode::Read) {
+        let file = match self.vfs.open(&path, self.mode) {
             Err(error) if error.is_not_found() && *retries < RETRIES_MAX => {
                 *retries += 1;
                 return Ok(None);

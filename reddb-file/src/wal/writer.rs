@@ -89,7 +89,7 @@ impl WalWriter {
                 if epoch < info.epoch {
                     return Err(WalError::EpochWentBack { current: info.epoch, requested: epoch });
                 }
-                let file = vfs.open(&info.path, OpenMode::ReadWrite)?;
+                let file = vfs.open(&info.path, OpenMode::WriteDirect)?;
                 Some(Active { file, salt: tail.salt, info, end_offset: tail.end_offset })
             }
             _ => None,
@@ -296,7 +296,7 @@ pub(super) fn name_segment(
     file.sync_data().map_err(NameError::Io)?;
     match rename_durable(vfs, &taken.path, &path) {
         // Opened again under its own name, which errors will say.
-        Ok(()) => vfs.open(&path, OpenMode::ReadWrite).map(|file| (file, path)).map_err(NameError::Io),
+        Ok(()) => vfs.open(&path, OpenMode::WriteDirect).map(|file| (file, path)).map_err(NameError::Io),
         Err(error) if error.is_no_space() && error.op == crate::vfs::VfsOp::Rename => Err(NameError::NoSpace(error)),
         Err(error) => Err(NameError::Io(error)),
     }

@@ -70,8 +70,10 @@ impl LogSource for Log {
 
     fn read(&self, from: Lsn, to: Lsn, bytes_max: u64) -> Result<Bytes, SourceError> {
         let mut slot = self.reader.lock();
-        let mut reader =
-            slot.take().filter(|reader| reader.next_lsn() == from).unwrap_or_else(|| self.place().reader(from));
+        let mut reader = slot
+            .take()
+            .filter(|reader| reader.next_lsn() == from)
+            .unwrap_or_else(|| self.place().reader(from).following());
         // As much as records with small values take, so that the buffer seldom grows.
         let records = to.get().saturating_sub(from.get()).saturating_add(1);
         let expected_bytes = records.saturating_mul(RECORD_BYTES_TYPICAL).min(bytes_max);

@@ -189,7 +189,9 @@ impl Machine {
         let existing = self.lookup(path);
         match (existing, mode) {
             (Some(_), OpenMode::CreateNew) => Err(error(op, path, io::ErrorKind::AlreadyExists)),
-            (None, OpenMode::Read | OpenMode::ReadWrite) => Err(error(op, path, io::ErrorKind::NotFound)),
+            (None, OpenMode::Read | OpenMode::ReadDirect | OpenMode::ReadWrite | OpenMode::WriteDirect) => {
+                Err(error(op, path, io::ErrorKind::NotFound))
+            }
             (Some(inode), _) => {
                 let file = self.file(inode, op, path)?;
                 if mode == OpenMode::CreateTruncate {

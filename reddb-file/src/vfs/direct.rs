@@ -1,0 +1,87 @@
+//! A file that is read and written past the page cache (`O_DIRECT`), where the file system can.
+//!
+//! The system wants memory, positions and lengths in whole blocks, so everything goes through a buffer that begins on one.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use parking_lot::Mutex;
+
+use crate::limits::BLOCK_BYTES;
+
+/// Memory, positions and lengths are multiples of this. Disks ask for 512 or 4096 bytes.
+const BLOCK: usize = BLOCK_BYTES as usize;
+
+/// What one call moves at most, and so what the buffer takes.
+const PIECE_BYTES_MAX: usize = 1024 * 1024;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct DirectFile {
+    file: File,
+    buffer: Mutex<Vec<u8>>,
+}
+
+impl DirectFile {
+    /// Opens the file once more, past the page cache; `None` where its file system cannot do that.
+    pub(super) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<Option<Self>> {
+        set_direct(options);
+        match options.open(path) {
+            Ok(file) => Ok(Some(Self { file, buffer: Mutex::default() })),
+            Err(error) if is_refusal(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes whole blocks.
+    pub(super) fn write_all_at(&self, bytes: &[u8], mut offset: u64) -> io::Result<()> {
+        let mut buffer = self.buffer.lock();
+        for piece in bytes.chunks(PIECE_BYTES_MAX) {
+            let aligned = aligned(&mut buffer, piece.len());
+            aligned.copy_from_slice(piece);
+            self.file.write_all_at(aligned, offset)?;
+            offset += piece.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Reads from any position; fewer bytes than asked only at the end of the file, or where a signal came.
+    pub(super) fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let skipped = usize::try_from(offset % u64::from(BLOCK_BYTES)).unwrap_or(0);
+        let wanted = buf.len().min(PIECE_BYTES_MAX - BLOCK);
+        let mut buffer = self.buffer.lock();
+        let aligned = aligned(&mut buffer, (skipped + wanted).next_multiple_of(BLOCK));
+        let read = self.file.read_at(aligned, offset - skipped as u64)?;
+        let found = aligned[..read].get(skipped..).unwrap_or_default();
+        let count = found.len().min(wanted);
+        buf[..count].copy_from_slice(&found[..count]);
+        Ok(count)
+    }
+}
+
+/// Whether the system says by this error that it does not read or write this file past its cache.
+pub(super) fn is_refusal(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidInput
+}
+
+/// So many bytes of the buffer, which grows to that, from the beginning of a block of memory on.
+fn aligned(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
+    let enough = len + BLOCK;
+    if buffer.len() < enough {
+        buffer.resize(enough, 0);
+    }
+    let address = buffer.as_ptr().addr();
+    let start = address.next_multiple_of(BLOCK) - address;
+    &mut buffer[start..start + len]
+}
+
+#[cfg(target_os = "linux")]
+fn set_direct(options: &mut OpenOptions) {
+    use std::os::unix::fs::OpenOptionsExt;
+    options.custom_flags(rustix::fs::OFlags::DIRECT.bits().cast_signed());
+}
+
+#[cfg(not(target_os = "linux"))]
+fn set_direct(_: &mut OpenOptions) {}
