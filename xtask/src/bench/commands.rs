@@ -15,7 +15,7 @@ use crate::bench::sample::{Bound, Goal, Unit};
 pub(crate) const ROWS: [Row; 3] = [
     Row {
         name: "gets-under-scan",
-        title: "p99 of GET by 8 clients during SCAN, KEYS, a snapshot and a restore on the same machine",
+        title: "p99 of GET by 8 clients during SCAN, KEYS, a big hash, a snapshot and a restore on the same machine",
         needs: &[],
         rounds_max: 3,
         goals: &[],
@@ -49,6 +49,7 @@ fn gets(round: &mut Round<'_>) -> Result<(), String> {
     let mut server = reddb.start()?;
     round.stage("RedDB: loading");
     fill(server.address, data)?;
+    fill_hash(&mut server.client()?, round.bench.scaled(FIELDS))?;
     server.wait_until_archived()?;
     round.settle();
     let idle = if round.bench.quick { IDLE / 10 } else { IDLE };
@@ -56,8 +57,10 @@ fn gets(round: &mut Round<'_>) -> Result<(), String> {
         std::thread::sleep(idle);
         Ok(())
     })?;
-    beside(round, &server, data, "SCAN", || scan(&server))?;
+    beside(round, &server, data, "SCAN", || iterate(&server, &["SCAN"]))?;
     beside(round, &server, data, "KEYS", || server.client()?.call(&["KEYS", "*"]).map(drop))?;
+    beside(round, &server, data, "HGETALL", || server.client()?.call(&["HGETALL", "big"]).map(drop))?;
+    beside(round, &server, data, "HSCAN", || iterate(&server, &["HSCAN", "big"]))?;
     beside(round, &server, data, "a snapshot", || server.backup().map(drop))?;
     server.wait_until_archived()?;
     let into = round.path("restored");
@@ -89,12 +92,12 @@ fn beside(
     Ok(())
 }
 
-/// All keys, a thousand at a time.
-fn scan(server: &Server) -> Result<(), String> {
+/// Everything that this command iterates over, a thousand at a time.
+fn iterate(server: &Server, command: &[&str]) -> Result<(), String> {
     let mut client = server.client()?;
     let mut cursor = "0".to_owned();
     loop {
-        cursor = client.call(&["SCAN", cursor.as_str(), "COUNT", "1000"])?.item(0)?.text();
+        cursor = client.call(&[command, &[cursor.as_str(), "COUNT", "1000"]].concat())?.item(0)?.text();
         if cursor == "0" {
             return Ok(());
         }
