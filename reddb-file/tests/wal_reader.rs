@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::{Dice, Node, OPTIONS, Process, cluster, first_state};
 use reddb_file::vfs::StdVfs;
-use reddb_file::wal::{BatchBuilder, FillProgress, SegmentPool, WalReadError, WalReader, WalWriter, recover};
+use reddb_file::wal::{
+    BatchBuilder, FillProgress, RecentBatches, SegmentPool, WalReadError, WalReader, WalWriter, recover,
+};
 use reddb_file::{Chain, Epoch, Lsn, RecordKind, TimelineId};
 
 fn reader(node: &Node, from: u64) -> WalReader {
@@ -99,6 +101,56 @@ fn a_reader_follows_appends_rotations_and_epochs() {
 }
 
 #[test]
+fn who_follows_finds_the_newest_batches_in_memory_and_goes_on_from_there_on_disk() {
+    let mut node = Node::new(6);
+    let mut process = node.start().expect("starts");
+    // Room for one batch of one record.
+    let recent = Arc::new(RecentBatches::new(500));
+    process.writer.remember_in(Arc::clone(&recent));
+    let mut follower = reader(&node, 1).following(recent);
+    node.append(&mut process, &[100]).expect("works");
+    let segment = process.writer.segments()[0].path.clone();
+    let rot = |block: usize| node.sim.rot(&segment, |bytes| bytes[block * 4096 + 10] ^= 1).expect("there");
+    rot(1);
+    read_all(&mut reader(&node, 1), 1).expect_err("its only copy on disk is damaged");
+    let first = follower.next_batch(Lsn::new(1)).expect("in memory").expect("there");
+    assert_eq!((first.first_lsn, first.last), (Lsn::new(1), process.writer.last()));
+    assert_eq!(first.records_with_chain().last().map(|(_, chain)| chain), Some(first.last.chain));
+    for _ in 0..3 {
+        node.append(&mut process, &[100]).expect("works");
+    }
+    // Records 2 and 3 are on disk alone, behind a batch that could not be read past; record 4 is in memory alone.
+    node.sim.rot(&segment, |bytes| bytes[4 * 4096 + 10] ^= 1).expect("there");
+    read_all(&mut reader(&node, 2), 4).expect_err("what is before it on disk is damaged");
+    let mut chain = first.last.chain;
+    for lsn in 2..=4 {
+        let batch = follower.next_batch(Lsn::new(4)).expect("readable").expect("there");
+        assert_eq!((batch.first_lsn, batch.last.lsn, batch.chain_before), (Lsn::new(lsn), Lsn::new(lsn), chain));
+        chain = batch.last.chain;
+    }
+    assert_eq!(chain, process.writer.last().chain);
+}
+
+#[test]
+fn a_batch_in_memory_is_cut_where_the_reader_begins_and_ends() {
+    let mut node = Node::new(8);
+    let mut process = node.start().expect("starts");
+    let recent = Arc::new(RecentBatches::new(1024 * 1024));
+    process.writer.remember_in(Arc::clone(&recent));
+    for _ in 0..12 {
+        node.append(&mut process, &[100, 3000, 0, 7]).expect("works");
+    }
+    let last = process.writer.last();
+    for from in 1..=last.lsn.get() {
+        for to in from..=last.lsn.get() {
+            let follower = &mut reader(&node, from).following(Arc::clone(&recent));
+            let (on_disk, in_memory) = (read_all(&mut reader(&node, from), to), read_all(follower, to));
+            assert_eq!(in_memory.expect("in memory"), on_disk.expect("readable"), "{from} to {to}");
+        }
+    }
+}
+
+#[test]
 fn a_segment_that_is_recycled_under_a_reader_is_said_to_be_pruned() {
     let (mut node, mut process) = filled();
     let mut slow = reader(&node, 1);
@@ -164,16 +216,19 @@ fn readers_and_a_recycling_writer_run_at_the_same_time() {
     let salts = Box::new(move || dice.salt());
     let writer = WalWriter::open(Arc::clone(&vfs), dir.path(), Arc::clone(&pool), recovery.log, Epoch::new(1), salts);
     let mut writer = writer.expect("opens");
+    // A few batches: who follows finds some here and some on the disk.
+    let recent = Arc::new(RecentBatches::new(16 * 1024));
+    writer.remember_in(Arc::clone(&recent));
     let durable = AtomicU64::new(0);
     const RECORDS: u64 = 1500;
     let outcomes = std::thread::scope(|scope| {
         let tails: Vec<_> = [false, true, false, true]
             .map(|follows| {
-                let (vfs, dir, durable) = (&vfs, dir.path(), &durable);
+                let (vfs, dir, durable, recent) = (&vfs, dir.path(), &durable, &recent);
                 scope.spawn(move || {
                     let mut reader = WalReader::new(Arc::clone(vfs), dir, cluster(), TimelineId::FIRST, Lsn::new(1));
                     if follows {
-                        reader = reader.following();
+                        reader = reader.following(Arc::clone(recent));
                     }
                     let mut read = 0;
                     loop {

@@ -57,6 +57,8 @@ pub struct BatchBuilder {
     buf: Vec<u8>,
     /// Where the records end in `buf`.
     records_end: usize,
+    /// The time of the first record, if there is one.
+    first_time_ms: u64,
     before: TimedMark,
     last: TimedMark,
 }
@@ -65,7 +67,7 @@ impl BatchBuilder {
     /// An empty batch that continues the log after `before`.
     #[must_use]
     pub fn new(before: TimedMark) -> Self {
-        Self { buf: vec![0; BATCH_HEADER], records_end: BATCH_HEADER, before, last: before }
+        Self { buf: vec![0; BATCH_HEADER], records_end: BATCH_HEADER, first_time_ms: 0, before, last: before }
     }
 
     /// Empties the batch; the next record follows `before`. What a large batch took of memory is given back.
@@ -131,6 +133,11 @@ impl BatchBuilder {
         self.last
     }
 
+    /// The time of its first record, in Unix milliseconds. The batch must not be empty.
+    pub(super) fn first_time_ms(&self) -> u64 {
+        self.first_time_ms
+    }
+
     /// The encoded records, back to back.
     #[must_use]
     pub fn records(&self) -> &[u8] {
@@ -184,6 +191,9 @@ impl BatchBuilder {
 
     /// Takes the record that was just appended to the buffer into the batch.
     fn extend(&mut self, lsn: Lsn, time_ms: u64) -> TimedMark {
+        if self.is_empty() {
+            self.first_time_ms = time_ms;
+        }
         let chain = self.last.chain.extend(&self.buf[self.records_end..]);
         self.records_end = self.buf.len();
         self.last = TimedMark { lsn, chain, time_ms };

@@ -1,7 +1,7 @@
 //! Streaming the durable log while the writer goes on: for replay, archiving and replication.
 //!
 //! The caller says how far the log is durable; nothing beyond that is ever read as a batch. Memory is bounded by one batch and
-//! a window of half a megabyte. A segment may be recycled while it is being read: its salt then no longer checks out, its
+//! a window of half a megabyte. Who follows the writer closely shares [`RecentBatches`] with it. A segment may be recycled while it is being read: its salt then no longer checks out, its
 //! name is gone, and the reader says [`WalReadError::Pruned`].
 
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use crate::vfs::{OpenMode, Vfs};
 
 use super::error::WalReadError;
 use super::format::{BLOCK, BLOCK_U64, SegmentHeader, SegmentHeaderError};
+use super::recent::{Recent, RecentBatches};
 use super::verify::{BatchFault, check_order, verify_records};
 use super::window::{RawBatchError, Window};
 
@@ -63,6 +64,14 @@ impl WalBatch {
         })
     }
 
+    /// Itself from the record `lsn` on, which it holds.
+    fn from(self, lsn: Lsn) -> Self {
+        match lsn.prev().and_then(|before| self.split_after(before)) {
+            Some((_, tail)) => tail,
+            None => self,
+        }
+    }
+
     /// Cuts it after the record `lsn`, if both parts have a record.
     fn split_after(&self, lsn: Lsn) -> Option<(Self, Self)> {
         if lsn < self.first_lsn || lsn >= self.last.lsn {
@@ -100,9 +109,24 @@ pub struct WalReader {
     timeline: TimelineId,
     next_lsn: Lsn,
     mode: OpenMode,
+    /// Where the writer that it follows leaves what it appends.
+    recent: Option<Arc<RecentBatches>>,
     segment: Option<OpenSegment>,
+    /// Where the log goes on after a batch that was found there.
+    place: Option<Place>,
     /// The rest of a batch that was cut at the bound.
     rest: Option<WalBatch>,
+}
+
+/// A position in a segment, between two batches.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// The LSN that the segment begins with.
+    pub(super) segment: Lsn,
+    /// In the file, in bytes.
+    pub(super) offset: u64,
+    /// The record before it.
+    pub(super) before: TimedMark,
 }
 
 /// A segment and the position in it.
@@ -139,15 +163,19 @@ impl WalReader {
             timeline,
             next_lsn: from,
             mode: OpenMode::Read,
+            recent: None,
+            place: None,
             segment: None,
             rest: None,
         }
     }
 
-    /// Reads past the page cache from now on, as the writer writes: for a reader that follows it.
+    /// Follows a writer closely: finds in memory what that one has just appended, and reads the rest past the page cache, as it
+    /// was written.
     #[must_use]
-    pub fn following(mut self) -> Self {
+    pub fn following(mut self, recent: Arc<RecentBatches>) -> Self {
         self.mode = OpenMode::ReadDirect;
+        self.recent = Some(recent);
         self
     }
 
@@ -182,11 +210,20 @@ impl WalReader {
 
     /// The rest of the batch that holds the next record, from that record on.
     fn read_batch(&mut self, durable: Lsn) -> Result<WalBatch, WalReadError> {
+        let recent = self.recent.as_ref().and_then(|recent| recent.find(self.timeline, self.next_lsn));
+        if let Some(Recent { batch, after, .. }) = recent {
+            self.segment = None;
+            self.place = Some(after);
+            return Ok(batch.from(self.next_lsn));
+        }
         let mut retries = 0;
         loop {
             let mut segment = match self.segment.take() {
                 Some(segment) => segment,
-                None => self.locate()?,
+                None => match self.reopen()? {
+                    Some(segment) => segment,
+                    None => self.locate()?,
+                },
             };
             match segment.next(self.next_lsn, durable)? {
                 Attempt::Batch(batch) => {
@@ -200,6 +237,16 @@ impl WalReader {
                 }
             }
         }
+    }
+
+    /// The segment that a batch in memory was left behind in, at the end of that batch; none where it is not the next one, or
+    /// where the segment is gone.
+    fn reopen(&mut self) -> Result<Option<OpenSegment>, WalReadError> {
+        let Some(place) = self.place.take().filter(|place| place.before.lsn.next() == Some(self.next_lsn)) else {
+            return Ok(None);
+        };
+        let segment = self.open(place.segment, &mut 0)?;
+        Ok(segment.map(|segment| OpenSegment { offset: place.offset, before: place.before, ..segment }))
     }
 
     /// The segment in which the next record lies.
@@ -347,8 +394,7 @@ impl OpenSegment {
         };
         self.offset += batch.header.file_bytes();
         self.before = last;
-        let tail = wanted.prev().and_then(|before| whole.split_after(before)).map(|(_, tail)| tail);
-        Ok(Attempt::Batch(tail.unwrap_or(whole)))
+        Ok(Attempt::Batch(whole.from(wanted)))
     }
 }
 

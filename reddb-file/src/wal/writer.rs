@@ -7,6 +7,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::durable::{create_dir_durable, rename_durable};
 use crate::ids::{ClusterId, Epoch, Lsn, TimelineId};
 use crate::layout::{segment_path, timeline_dir};
@@ -17,6 +19,8 @@ use super::batch::BatchBuilder;
 use super::error::WalError;
 use super::format::{BLOCK_U64, Salt, SegmentHeader, batch_file_bytes};
 use super::pool::{SegmentPool, Taken};
+use super::reader::{Place, WalBatch};
+use super::recent::{Recent, RecentBatches};
 use super::recover::RecoveredLog;
 use super::segment::SegmentInfo;
 
@@ -44,6 +48,7 @@ pub struct WalWriter {
     closed: Vec<SegmentInfo>,
     active: Option<Active>,
     last: TimedMark,
+    recent: Option<Arc<RecentBatches>>,
     poison: Option<WalError>,
 }
 
@@ -54,6 +59,23 @@ struct Active {
     salt: Salt,
     info: SegmentInfo,
     end_offset: u64,
+}
+
+impl Active {
+    /// The batch that was just appended, which follows `before`.
+    fn recent(&self, timeline: TimelineId, batch: &BatchBuilder, before: TimedMark) -> Recent {
+        let last = batch.last();
+        let bytes = Bytes::copy_from_slice(batch.records());
+        let batch = WalBatch {
+            epoch: self.info.epoch,
+            first_lsn: before.lsn.next().unwrap_or(Lsn::MAX),
+            chain_before: before.chain,
+            first_time_ms: batch.first_time_ms(),
+            last,
+            bytes,
+        };
+        Recent { timeline, batch, after: Place { segment: self.info.first_lsn, offset: self.end_offset, before: last } }
+    }
 }
 
 impl fmt::Debug for WalWriter {
@@ -105,8 +127,14 @@ impl WalWriter {
             closed: segments,
             active,
             last: end,
+            recent: None,
             poison: None,
         })
+    }
+
+    /// Leaves what is appended from now on in memory, too, for readers that follow.
+    pub fn remember_in(&mut self, recent: Arc<RecentBatches>) {
+        self.recent = Some(recent);
     }
 
     /// Writes and syncs a batch: durable when it returns `Ok`. Starts a new segment where the batch does not fit, or where the
@@ -133,7 +161,10 @@ impl WalWriter {
             Ok(()) => {
                 active.end_offset += bytes.len() as u64;
                 active.info.last_lsn = last.lsn;
-                self.last = last;
+                let before = std::mem::replace(&mut self.last, last);
+                if let Some(recent) = &self.recent {
+                    recent.push(active.recent(self.timeline, batch, before));
+                }
                 Ok(())
             }
             Err(cause) => Err(self.poison(cause)),

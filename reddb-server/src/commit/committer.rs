@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use parking_lot::Mutex;
-use reddb_file::wal::WalWriter;
+use reddb_file::wal::{RecentBatches, WalWriter};
 use reddb_file::{Epoch, Lsn, TimedMark, TimelineId, TimelineRecord};
 use tokio::sync::oneshot;
 
@@ -78,6 +78,7 @@ pub(crate) struct Fence {
 #[derive(Debug)]
 pub(crate) struct Published {
     durable: Arc<Mutex<DurableEnd>>,
+    recent: Arc<RecentBatches>,
     wal_bytes: AtomicU64,
     commits: AtomicU64,
     syncs: AtomicU64,
@@ -95,6 +96,12 @@ impl Published {
     #[must_use]
     pub(crate) fn timeline(&self) -> TimelineId {
         self.durable.lock().timeline
+    }
+
+    /// What was committed last, for a reader that follows.
+    #[must_use]
+    pub(crate) fn recent(&self) -> Arc<RecentBatches> {
+        Arc::clone(&self.recent)
     }
 
     /// The newest durable record as a receipt.
@@ -173,6 +180,7 @@ impl Committer {
         let (sender, receiver) = unbounded();
         let published = Arc::new(Published {
             durable: tail.durable(),
+            recent: tail.recent(),
             wal_bytes: AtomicU64::new(tail.wal_bytes()),
             commits: AtomicU64::new(0),
             syncs: AtomicU64::new(0),

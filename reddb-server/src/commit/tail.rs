@@ -6,12 +6,15 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use reddb_file::wal::{BatchBuilder, PruneSummary, WalError, WalWriter};
+use reddb_file::wal::{BatchBuilder, PruneSummary, RecentBatches, WalError, WalWriter};
 use reddb_file::{Epoch, Lsn, TimedMark, TimelineId};
 
 use super::gate::{Condition, WriteGate};
 use crate::engine::{AppliedMark, Engine, EngineWrite};
 use crate::reply::CommandError;
+
+/// What was committed last stays in memory up to this size, for the archiver: more than a second of most loads.
+const RECENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// A batch that is complete, with what it means for the engine.
 pub(super) struct Sealed {
@@ -41,6 +44,8 @@ pub(super) struct Tail {
     syncs: u64,
     /// What others see of the end of the log; set before the engine shows what is there.
     durable: Arc<Mutex<DurableEnd>>,
+    /// What was committed last, for the archiver.
+    recent: Arc<RecentBatches>,
     #[cfg(test)]
     panics: Arc<std::sync::atomic::AtomicBool>,
 }
@@ -48,12 +53,14 @@ pub(super) struct Tail {
 impl Tail {
     /// `timeline` is that of the log's last record.
     pub(super) fn new(
-        wal: WalWriter,
+        mut wal: WalWriter,
         timeline: TimelineId,
         engine: Arc<dyn Engine>,
         gate: Arc<WriteGate>,
         wal_local_bytes_max: u64,
     ) -> Self {
+        let recent = Arc::new(RecentBatches::new(RECENT_BYTES_MAX));
+        wal.remember_in(Arc::clone(&recent));
         let durable = Arc::new(Mutex::new(DurableEnd { timeline, mark: wal.last() }));
         let tail = Self {
             wal,
@@ -62,6 +69,7 @@ impl Tail {
             wal_local_bytes_max,
             syncs: 0,
             durable,
+            recent,
             #[cfg(test)]
             panics: Arc::default(),
         };
@@ -78,6 +86,11 @@ impl Tail {
     /// The newest durable record, for others to look at: no reader sees anything newer.
     pub(super) fn durable(&self) -> Arc<Mutex<DurableEnd>> {
         Arc::clone(&self.durable)
+    }
+
+    /// What was committed last, for readers that follow.
+    pub(super) fn recent(&self) -> Arc<RecentBatches> {
+        Arc::clone(&self.recent)
     }
 
     /// The bytes of the local log.
@@ -178,6 +191,7 @@ impl Tail {
             ))));
         }
         self.wal = wal;
+        self.wal.remember_in(Arc::clone(&self.recent));
         Ok(())
     }
 

@@ -73,7 +73,7 @@ impl LogSource for Log {
         let mut reader = slot
             .take()
             .filter(|reader| reader.next_lsn() == from)
-            .unwrap_or_else(|| self.place().reader(from).following());
+            .unwrap_or_else(|| self.place().reader(from).following(self.committer.published().recent()));
         // As much as records with small values take, so that the buffer seldom grows.
         let records = to.get().saturating_sub(from.get()).saturating_add(1);
         let expected_bytes = records.saturating_mul(RECORD_BYTES_TYPICAL).min(bytes_max);
