@@ -128,7 +128,7 @@ pub enum OpenMode {
     ReadDirect,
     /// An existing file, for reading and writing.
     ReadWrite,
-    /// An existing file, for reading, and for writing whole blocks of [`BLOCK_BYTES`](crate::limits::BLOCK_BYTES) bytes at
+    /// An existing file, for reading, and for writing whole blocks of [`BLOCK_BYTES`] bytes at
     /// multiples of that, past the page cache where the file system can: a sync has then nothing left to write.
     WriteDirect,
     /// An existing file or a new empty one, for reading and writing; the contents stay.
