@@ -5,7 +5,7 @@
 //! tables; `docs/format/wal-segment.md` specifies them for other readers.
 //!
 //! Invariants:
-//! * One batch is one positional write and one sync, lies in one segment, and is valid or absent as a whole.
+//! * One batch is written and then synced once, lies in one segment, and is valid or absent as a whole.
 //! * The next batch, or the next segment, is not written before this batch's sync has returned: a valid batch proves
 //!   everything before it.
 //! * A batch begins at a multiple of 4096 bytes, so an acknowledged batch never shares a block with a later one.

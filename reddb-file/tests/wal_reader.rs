@@ -5,8 +5,8 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use common::{Dice, Node, OPTIONS, Process, cluster, first_state};
-use reddb_file::vfs::StdVfs;
+use common::{BROKEN, Dice, Node, OPTIONS, Process, cluster, first_state};
+use reddb_file::vfs::{StdVfs, VfsOp};
 use reddb_file::wal::{
     BatchBuilder, FillProgress, RecentBatches, SegmentPool, WalReadError, WalReader, WalWriter, recover,
 };
@@ -129,6 +129,53 @@ fn who_follows_finds_the_newest_batches_in_memory_and_goes_on_from_there_on_disk
         chain = batch.last.chain;
     }
     assert_eq!(chain, process.writer.last().chain);
+}
+
+#[test]
+fn a_batch_that_could_not_be_written_is_not_in_memory() {
+    let mut node = Node::new(6);
+    let mut process = node.start().expect("starts");
+    let recent = Arc::new(RecentBatches::new(1024 * 1024));
+    process.writer.remember_in(Arc::clone(&recent));
+    node.append(&mut process, &[100]).expect("works");
+    node.sim.fail_nth(VfsOp::Write, 1, BROKEN);
+    node.append(&mut process, &[100]).expect_err("the disk is broken");
+    // It may have got there before that was noticed; here it has not.
+    let segment = process.writer.segments()[0].path.clone();
+    node.sim.rot(&segment, |bytes| bytes[2 * 4096..3 * 4096].fill(0)).expect("there");
+    let mut follower = reader(&node, 1).following(recent);
+    assert_eq!(read_all(&mut follower, 1).expect("in memory").0, [1]);
+    follower.next_batch(Lsn::new(2)).expect_err("there is no such record");
+}
+
+#[test]
+fn what_is_given_back_is_given_again_and_nothing_is_read_anew() {
+    let (node, process) = filled();
+    let last = process.writer.last().lsn.get();
+    let mut dice = Dice(11);
+    for follows in [false, true] {
+        let mut reader = reader(&node, 1);
+        if follows {
+            reader = reader.following(Arc::new(RecentBatches::new(0)));
+        }
+        let (mut next, mut bound, mut given_back) = (1, 1, 0);
+        while next <= last {
+            bound = (bound + dice.below(3)).min(last);
+            let calls = node.sim.calls();
+            let Some(batch) = reader.next_batch(Lsn::new(bound)).expect("readable") else { continue };
+            assert!(given_back == 0 || node.sim.calls() == calls, "it is still there");
+            assert_eq!(batch.first_lsn.get(), next);
+            assert!(batch.last.lsn.get() <= bound);
+            let records: Vec<u64> = batch.records().map(|record| record.lsn.get()).collect();
+            let kept = dice.below(records.len() as u64 + 1);
+            next += kept;
+            given_back = records.len() as u64 - kept;
+            if given_back > 0 {
+                reader.give_back(batch, Lsn::new(next));
+            }
+            assert_eq!(reader.next_lsn().get(), next);
+        }
+    }
 }
 
 #[test]

@@ -63,7 +63,7 @@ impl DirectFile {
 
 /// Whether the system says by this error that it does not read or write this file past its cache.
 pub(super) fn is_refusal(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::InvalidInput
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
 }
 
 /// So many bytes of the buffer, which grows to that, from the beginning of a block of memory on.
@@ -85,3 +85,18 @@ fn set_direct(options: &mut OpenOptions) {
 
 #[cfg(not(target_os = "linux"))]
 fn set_direct(_: &mut OpenOptions) {}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_opened_past_the_page_cache() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        std::fs::write(&path, [0; BLOCK]).unwrap();
+        let file = DirectFile::open(OpenOptions::new().read(true), &path).unwrap();
+        let flags = rustix::fs::fcntl_getfl(&file.expect("temporary directories are on file systems that can").file);
+        assert!(flags.unwrap().contains(rustix::fs::OFlags::DIRECT));
+    }
+}

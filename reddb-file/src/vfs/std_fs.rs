@@ -129,7 +129,7 @@ impl StdFile {
         self.direct.as_ref().filter(|_| !self.refused.load(Ordering::Relaxed))
     }
 
-    /// Goes on through the page cache where the system refuses what was done past it. Nothing has been read or written then.
+    /// Goes on through the page cache where the system refuses what was done past it; what was written until then is written again.
     fn unless_refused<T>(&self, done: Option<io::Result<T>>) -> Option<io::Result<T>> {
         match done? {
             Err(error) if is_refusal(&error) => {
@@ -214,8 +214,11 @@ mod tests {
         options.read(true).write(true);
         let file = options.open(&path).unwrap();
         let direct = DirectFile::open(&mut options, &path).unwrap();
-        // Parts of blocks: what a file system that wants larger blocks than ours makes of whole ones.
-        let file = StdFile { file, path: path.clone(), direct, refused: AtomicBool::new(false), whole_blocks: false };
+        let direct = direct.expect("temporary directories are on file systems that can");
+        // Parts of blocks: what a file system that wants larger blocks than ours makes of whole ones. Some take them.
+        let refuses = direct.write_all_at(&[0], 7).is_err_and(|error| is_refusal(&error));
+        let refused = AtomicBool::new(false);
+        let file = StdFile { file, path: path.clone(), direct: Some(direct), refused, whole_blocks: false };
         file.write_at(b"abc", 1).unwrap();
         file.write_at(b"d", 4).unwrap();
         file.sync_data().unwrap();
@@ -223,5 +226,6 @@ mod tests {
         let mut buf = [0; 3];
         assert_eq!(file.read_at(&mut buf, 2).unwrap(), 3);
         assert_eq!(&buf, b"bcd");
+        assert_eq!(file.refused.load(Ordering::Relaxed), refuses);
     }
 }

@@ -1,9 +1,11 @@
 //! Streaming the durable log while the writer goes on: for replay, archiving and replication.
 //!
 //! The caller says how far the log is durable; nothing beyond that is ever read as a batch. Memory is bounded by one batch and
-//! a window of half a megabyte. Who follows the writer closely shares [`RecentBatches`] with it. A segment may be recycled while it is being read: its salt then no longer checks out, its
-//! name is gone, and the reader says [`WalReadError::Pruned`].
+//! a window of half a megabyte, past the page cache by one megabyte more. Who follows the writer closely shares [`RecentBatches`]
+//! with it. A segment may be recycled while it is being read: its salt then no longer checks out, its name is gone, and the
+//! reader says [`WalReadError::Pruned`].
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -114,8 +116,10 @@ pub struct WalReader {
     segment: Option<OpenSegment>,
     /// Where the log goes on after a batch that was found there.
     place: Option<Place>,
-    /// The rest of a batch that was cut at the bound.
-    rest: Option<WalBatch>,
+    /// What was read and not given, or given back: consecutive parts of batches.
+    rest: VecDeque<WalBatch>,
+    /// The last record that was given.
+    given: Option<TimedMark>,
 }
 
 /// A position in a segment, between two batches.
@@ -166,7 +170,8 @@ impl WalReader {
             recent: None,
             place: None,
             segment: None,
-            rest: None,
+            rest: VecDeque::new(),
+            given: None,
         }
     }
 
@@ -193,28 +198,39 @@ impl WalReader {
         if self.next_lsn > durable {
             return Ok(None);
         }
-        let batch = match self.rest.take() {
+        let batch = match self.rest.pop_front() {
             Some(rest) => rest,
             None => self.read_batch(durable)?,
         };
         let batch = match batch.split_after(durable) {
             Some((head, tail)) => {
-                self.rest = Some(tail);
+                self.rest.push_front(tail);
                 head
             }
             None => batch,
         };
         self.next_lsn = batch.last.lsn.next().unwrap_or(Lsn::MAX);
+        self.given = Some(batch.last);
         Ok(Some(batch))
+    }
+
+    /// Takes back what it gave last, from the record `from` on, which that batch holds: the next batch begins there.
+    pub fn give_back(&mut self, batch: WalBatch, from: Lsn) {
+        let (head, tail) = match from.prev().and_then(|before| batch.split_after(before)) {
+            Some((head, tail)) => (Some(head.last), tail),
+            None => (None, batch),
+        };
+        self.next_lsn = tail.first_lsn;
+        self.given = head;
+        self.rest.push_front(tail);
     }
 
     /// The rest of the batch that holds the next record, from that record on.
     fn read_batch(&mut self, durable: Lsn) -> Result<WalBatch, WalReadError> {
-        let recent = self.recent.as_ref().and_then(|recent| recent.find(self.timeline, self.next_lsn));
-        if let Some(Recent { batch, after, .. }) = recent {
+        if let Some((batch, after)) = self.find_recent() {
             self.segment = None;
             self.place = Some(after);
-            return Ok(batch.from(self.next_lsn));
+            return Ok(batch);
         }
         let mut retries = 0;
         loop {
@@ -237,6 +253,19 @@ impl WalReader {
                 }
             }
         }
+    }
+
+    /// The rest of the batch that holds the next record, where that is in memory, and where the log goes on after it. Its chain is
+    /// checked, as that of a batch on the disk is; where it is not what it should be, the disk is asked.
+    fn find_recent(&self) -> Option<(WalBatch, Place)> {
+        let Recent { batch, after, .. } = self.recent.as_ref()?.find(self.timeline, self.next_lsn)?;
+        let (last, chain) = batch.records_with_chain().last()?;
+        if (last.lsn, chain) != (batch.last.lsn, batch.last.chain) {
+            return None;
+        }
+        let batch = batch.from(self.next_lsn);
+        let before = self.given.filter(|given| given.lsn.next() == Some(self.next_lsn));
+        before.is_none_or(|before| before.chain == batch.chain_before).then_some((batch, after))
     }
 
     /// The segment that a batch in memory was left behind in, at the end of that batch; none where it is not the next one, or
@@ -400,4 +429,47 @@ impl OpenSegment {
 
 fn damaged_header(segment: PathBuf, lsn: Lsn, error: &SegmentHeaderError) -> WalReadError {
     WalReadError::Damaged { segment, offset: 0, lsn, reason: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::RecordKind;
+    use crate::vfs::sim::SimVfs;
+    use crate::wal::BatchBuilder;
+
+    #[test]
+    fn a_batch_in_memory_that_its_chain_does_not_prove_is_not_believed() {
+        let cluster = ClusterId::from_bytes([1; 16]);
+        let before = TimedMark::genesis(cluster);
+        let mut builder = BatchBuilder::new(before);
+        for payload in [&[1; 9][..], &[2; 30]] {
+            builder.push(5, RecordKind::Changes, payload).unwrap();
+        }
+        let whole = WalBatch {
+            epoch: Epoch::new(1),
+            first_lsn: Lsn::new(1),
+            chain_before: before.chain,
+            first_time_ms: 5,
+            last: builder.last(),
+            bytes: Bytes::copy_from_slice(builder.records()),
+        };
+        let finds = |batch: &WalBatch, given: Option<TimedMark>| {
+            let recent = RecentBatches::new(1 << 20);
+            let after = Place { segment: Lsn::new(1), offset: BLOCK_U64, before: batch.last };
+            recent.push(Recent { timeline: TimelineId::FIRST, batch: batch.clone(), after });
+            let vfs = SimVfs::new(1).shared();
+            let mut reader = WalReader::new(vfs, Path::new("/db"), cluster, TimelineId::FIRST, Lsn::new(1));
+            reader.given = given;
+            reader.following(Arc::new(recent)).find_recent().is_some()
+        };
+        assert!(finds(&whole, None) && finds(&whole, Some(before)));
+        assert!(!finds(&whole, Some(TimedMark { chain: whole.last.chain, ..before })), "it continues another log");
+        for at in 0..whole.bytes.len() {
+            let mut bytes = whole.bytes.to_vec();
+            bytes[at] ^= 1;
+            assert!(!finds(&WalBatch { bytes: bytes.into(), ..whole.clone() }, None), "byte {at}");
+        }
+        assert!(!finds(&WalBatch { bytes: whole.bytes.slice(..whole.bytes.len() - 46), ..whole.clone() }, None));
+    }
 }

@@ -70,3 +70,47 @@ impl RecentBatches {
         queue.batches.get(at).filter(|recent| recent.timeline == timeline && recent.batch.first_lsn <= lsn).cloned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::ids::{ClusterId, Epoch};
+    use crate::mark::TimedMark;
+
+    /// A batch of two records, of so many bytes.
+    fn recent(timeline: TimelineId, first: u64, bytes: usize) -> Recent {
+        let before = TimedMark::genesis(ClusterId::from_bytes([1; 16]));
+        let last = TimedMark { lsn: Lsn::new(first + 1), ..before };
+        let batch = WalBatch {
+            epoch: Epoch::new(1),
+            first_lsn: Lsn::new(first),
+            chain_before: before.chain,
+            first_time_ms: 0,
+            last,
+            bytes: Bytes::from(vec![0; bytes]),
+        };
+        Recent { timeline, batch, after: Place { segment: Lsn::new(1), offset: 0, before: last } }
+    }
+
+    fn found(recent: &RecentBatches, timeline: TimelineId) -> Vec<u64> {
+        (0..50).filter(|lsn| recent.find(timeline, Lsn::new(*lsn)).is_some()).collect()
+    }
+
+    #[test]
+    fn the_oldest_are_forgotten_and_what_is_too_large_is_not_kept() {
+        let (ours, other) = (TimelineId::FIRST, TimelineId::FIRST.next().unwrap());
+        let batches = RecentBatches::new(3 * (100 + ENTRY_BYTES));
+        for first in [1, 3, 5, 7] {
+            batches.push(recent(ours, first, 100));
+        }
+        assert_eq!(found(&batches, ours), [3, 4, 5, 6, 7, 8]);
+        assert_eq!(found(&batches, other), [0; 0]);
+        batches.push(recent(ours, 9, 3 * (100 + ENTRY_BYTES)));
+        assert_eq!(found(&batches, ours), [3, 4, 5, 6, 7, 8], "it has no room for that one");
+        batches.push(recent(other, 11, 2 * (100 + ENTRY_BYTES) - ENTRY_BYTES));
+        assert_eq!((found(&batches, ours), found(&batches, other)), (vec![7, 8], vec![11, 12]));
+        assert_eq!(batches.queue.lock().held_bytes, 3 * (100 + ENTRY_BYTES));
+    }
+}

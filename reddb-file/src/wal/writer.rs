@@ -1,4 +1,4 @@
-//! Appending: one batch, one write, one sync.
+//! Appending: a batch is written, then synced once.
 //!
 //! The writer belongs to one thread. It is poisoned by any failed write, sync or rename: from then on it refuses for ever,
 //! because what the disk holds is unknown. Running out of space while a segment is prepared is not such a failure.

@@ -78,22 +78,24 @@ impl LogSource for Log {
         let records = to.get().saturating_sub(from.get()).saturating_add(1);
         let expected_bytes = records.saturating_mul(RECORD_BYTES_TYPICAL).min(bytes_max);
         let mut run = BytesMut::with_capacity(usize::try_from(expected_bytes).unwrap_or(0));
-        let mut cut = false;
-        while !cut {
-            let Some(batch) = reader.next_batch(to)? else { break };
+        while let Some(batch) = reader.next_batch(to)? {
+            let mut cut_at = None;
             for record in batch.records() {
                 if !run.is_empty() && (run.len() + record.bytes.len()) as u64 > bytes_max {
-                    cut = true;
+                    cut_at = Some(record.lsn);
                     break;
                 }
                 run.extend_from_slice(record.bytes);
+            }
+            if let Some(lsn) = cut_at {
+                reader.give_back(batch, lsn);
+                break;
             }
         }
         if run.is_empty() {
             return Err(format!("the local log has no record {from}, although it is durable").into());
         }
-        // A reader that was cut within a batch is past what was taken.
-        *slot = (!cut).then_some(reader);
+        *slot = Some(reader);
         Ok(run.freeze())
     }
 
