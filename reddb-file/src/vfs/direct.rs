@@ -86,11 +86,12 @@ fn set_direct(options: &mut OpenOptions) {
 #[cfg(not(target_os = "linux"))]
 fn set_direct(_: &mut OpenOptions) {}
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    #[cfg(target_os = "linux")]
     fn is_opened_past_the_page_cache() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
