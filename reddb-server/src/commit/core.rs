@@ -239,7 +239,7 @@ impl Core {
         self.batch.push(time_ms, RecordKind::Timeline, &payload).map_err(|error| cannot(&error))?;
         let mut sealed = self.seal();
         let (key, value) = timeline_state_entry(first);
-        sealed.writes.push(EngineWrite::Put { key, value });
+        Arc::make_mut(&mut sealed.writes).push(EngineWrite::Put { key, value });
         let committed = tail.commit(&mut sealed);
         self.settle(sealed, tail.last(), committed.is_err());
         committed?;
@@ -322,8 +322,8 @@ impl Core {
     pub(super) fn seal(&mut self) -> Sealed {
         // The snapshot would keep what the engine wants to drop.
         self.state = None;
-        let writes: Vec<EngineWrite> = self.overlay.seal().into_iter().map(EngineWrite::from).collect();
-        for write in &writes {
+        let writes = self.overlay.seal();
+        for write in writes.iter() {
             match write.key().first() {
                 Some(&EXPIRY_PREFIX) => self.expiry_due_ms = self.expiry_due_ms.min(expiry_of(write.key())),
                 Some(&GARBAGE_PREFIX) => self.garbage = true,
@@ -337,7 +337,8 @@ impl Core {
     }
 
     /// Takes in what came of the sealed batch; `durable` is where the log ends now. Where the batch failed, the open one is void.
-    pub(super) fn settle(&mut self, sealed: Sealed, durable: TimedMark, failed: bool) {
+    /// Gives what the batch changed, of which nobody needs anything any more: to be dropped where nobody waits.
+    pub(super) fn settle(&mut self, sealed: Sealed, durable: TimedMark, failed: bool) -> Arc<Vec<EngineWrite>> {
         self.durable = durable;
         self.spare = Some(sealed.batch);
         self.state = None;
@@ -346,6 +347,7 @@ impl Core {
         } else {
             self.overlay.settle();
         }
+        sealed.writes
     }
 
     /// Forgets everything that was executed and is not durable.

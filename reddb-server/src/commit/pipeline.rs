@@ -56,6 +56,8 @@ pub(super) struct Pipeline {
     pub(super) tail: Option<Tail>,
     /// Who waits for the open batch.
     pub(super) waiting: Vec<Waiting>,
+    /// Empty: the room in which those were who were answered last.
+    answered: Vec<Waiting>,
     /// Whether the committer's thread waits for a message.
     pub(super) asleep: bool,
     /// Jobs that their submitters committed.
@@ -70,6 +72,11 @@ impl Pipeline {
     /// Whether somebody waits, or something is to be made durable.
     pub(super) fn has_work(&self) -> bool {
         !self.waiting.is_empty() || !self.core.is_empty()
+    }
+
+    /// Whoever waits for the open batch; nobody does after that.
+    fn take_waiting(&mut self) -> Vec<Waiting> {
+        std::mem::replace(&mut self.waiting, std::mem::take(&mut self.answered))
     }
 
     /// Executes a job into the open batch, up to where its answers are large or the batch is full; the rest goes back with the
@@ -151,6 +158,7 @@ impl Shared {
             core,
             tail: Some(tail),
             waiting: Vec::new(),
+            answered: Vec::new(),
             asleep: false,
             led: 0,
             stopped: false,
@@ -231,15 +239,15 @@ impl Shared {
 
     /// Makes the open batch durable and answers whoever waits for it. Submitters execute into the next one meanwhile.
     pub(super) fn commit(&self, pipeline: &mut MutexGuard<'_, Pipeline>, tail: &mut Tail) {
-        let waiting = std::mem::take(&mut pipeline.waiting);
+        let waiting = pipeline.take_waiting();
         let promise = self.promise(&waiting, pipeline);
-        let committed = if pipeline.core.is_empty() {
-            Ok(())
+        let (committed, changed) = if pipeline.core.is_empty() {
+            (Ok(()), None)
         } else {
             let mut sealed = pipeline.core.seal();
             let committed = MutexGuard::unlocked(pipeline, || tail.commit(&mut sealed));
-            pipeline.core.settle(sealed, tail.last(), committed.is_err());
-            committed
+            let changed = pipeline.core.settle(sealed, tail.last(), committed.is_err());
+            (committed, Some(changed))
         };
         // What was executed on top of a batch that failed is void with it.
         let voided = if committed.is_err() { std::mem::take(&mut pipeline.waiting) } else { Vec::new() };
@@ -247,21 +255,24 @@ impl Shared {
         self.publish(pipeline, tail);
         let promised = self.promise(&voided, pipeline);
         let (fence, voided_fence) = (self.fence(promise, pipeline), self.fence(promised, pipeline));
-        MutexGuard::unlocked(pipeline, || {
-            answer(waiting, &committed, fence);
+        let answered = MutexGuard::unlocked(pipeline, || {
+            let answered = answer(waiting, &committed, fence);
             answer(voided, &committed, voided_fence);
+            drop(changed);
+            answered
         });
         pipeline.recover(&self.gate);
+        pipeline.answered = answered;
     }
 
     /// As [`Shared::commit`], without giving up the lock.
     pub(super) fn commit_locked(&self, pipeline: &mut Pipeline, tail: &mut Tail) -> Result<(), CommitFailure> {
-        let waiting = std::mem::take(&mut pipeline.waiting);
+        let waiting = pipeline.take_waiting();
         let promise = self.promise(&waiting, pipeline);
         let committed = pipeline.core.commit(tail);
         self.publish(pipeline, tail);
         let fence = self.fence(promise, pipeline);
-        answer(waiting, &committed, fence);
+        pipeline.answered = answer(waiting, &committed, fence);
         committed
     }
 
@@ -308,11 +319,13 @@ impl Drop for Leading<'_> {
     }
 }
 
-fn answer(waiting: Vec<Waiting>, committed: &Result<(), CommitFailure>, fence: Option<Fence>) {
+/// Gives back the room in which they were.
+fn answer(mut waiting: Vec<Waiting>, committed: &Result<(), CommitFailure>, fence: Option<Fence>) -> Vec<Waiting> {
     let mut round = Round::default();
-    for waiting in waiting {
+    for waiting in waiting.drain(..) {
         waiting.answer(committed.as_ref().err(), fence, &mut round);
     }
+    waiting
 }
 
 /// Whether a job is carried out in a few microseconds when what it reads is in memory.

@@ -21,7 +21,7 @@ pub(super) struct Sealed {
     /// The records.
     pub(super) batch: BatchBuilder,
     /// Each entry that they changed, once.
-    pub(super) writes: Vec<EngineWrite>,
+    pub(super) writes: Arc<Vec<EngineWrite>>,
 }
 
 /// The newest durable record, and the timeline that it is looked at from.

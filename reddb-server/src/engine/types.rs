@@ -47,6 +47,15 @@ impl EngineWrite {
             Self::Put { key, .. } | Self::Delete { key } => key,
         }
     }
+
+    /// What the key has from now on, if anything.
+    #[must_use]
+    pub(crate) const fn value(&self) -> Option<&Bytes> {
+        match self {
+            Self::Put { value, .. } => Some(value),
+            Self::Delete { .. } => None,
+        }
+    }
 }
 
 impl From<(Bytes, Option<Bytes>)> for EngineWrite {

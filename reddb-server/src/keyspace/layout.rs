@@ -17,8 +17,8 @@
 //! `X` entries are hints: one is written whenever a key gets an expiry, and none is removed when the key changes. Whoever
 //! follows one checks the key itself.
 
-use bytes::{BufMut, Bytes, BytesMut};
-use reddb_wire::ObjectId;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use reddb_wire::{DATABASE_COUNT, ObjectId};
 
 use super::key_id::KeyId;
 use super::txn::{Entry, HashRef, Value};
@@ -173,7 +173,19 @@ pub(crate) const fn database_key(db: u32) -> [u8; 5] {
 /// The entry of a database.
 #[must_use]
 pub(crate) fn database_entry(db: u32) -> Bytes {
-    Bytes::copy_from_slice(&database_key(db))
+    static KEYS: [[u8; 5]; DATABASE_COUNT as usize] = {
+        let mut keys = [[0; 5]; DATABASE_COUNT as usize];
+        let mut db = 0;
+        while db < DATABASE_COUNT {
+            keys[db as usize] = database_key(db);
+            db += 1;
+        }
+        keys
+    };
+    match KEYS.get(db as usize) {
+        Some(key) => Bytes::from_static(key),
+        None => Bytes::copy_from_slice(&database_key(db)),
+    }
 }
 
 /// The entry of the timeline.
@@ -422,6 +434,23 @@ pub(crate) fn decode_entry(entry_key: &[u8], value: &Bytes) -> Result<Entry, Lay
     Ok(Entry { value, expires_at_ms: entry.expires_at_ms })
 }
 
+/// As [`decode_entry`], for who needs `value` for nothing else: a string goes on in its memory, unshared.
+///
+/// # Errors
+/// Where the value is no key's.
+pub(crate) fn into_entry(entry_key: &[u8], mut value: Bytes) -> Result<Entry, LayoutError> {
+    let EntryRef { value: found, expires_at_ms } = decode_entry_ref(entry_key, &value)?;
+    let found = match found {
+        ValueRef::String(string) => {
+            let head_bytes = value.len() - string.len();
+            value.advance(head_bytes);
+            Value::String(value)
+        }
+        ValueRef::Hash(hash) => Value::Hash(hash),
+    };
+    Ok(Entry { value: found, expires_at_ms })
+}
+
 /// As [`decode_entry`].
 ///
 /// # Errors
@@ -509,7 +538,9 @@ mod tests {
     fn damaged_entries_are_errors() {
         let string = encode_string(b"", Some(u64::MAX));
         let hash = encode_hash(&HashRef { object: ObjectId::initial_space(1), field_count: u64::MAX }, None);
-        assert!(decode_entry(b"K", &string).is_ok() && decode_entry(b"K", &hash).is_ok());
+        for whole in [&string, &hash, &encode_string(b"body", None), &encode_string(b"body", Some(1))] {
+            assert_eq!(decode_entry(b"K", whole).unwrap(), into_entry(b"K", whole.clone()).unwrap());
+        }
         for cut in 0..string.len() {
             assert!(decode_entry(b"K", &string.slice(..cut)).is_err(), "{cut}");
         }

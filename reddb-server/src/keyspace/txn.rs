@@ -20,7 +20,7 @@ pub(crate) use names::Names;
 
 use super::DATABASE_COUNT;
 use super::env::Env;
-use super::layout::{DatabaseState, EntryKey, database_key, decode_database, decode_entry};
+use super::layout::{DatabaseState, EntryKey, database_key, decode_database, into_entry};
 use super::lower::lower;
 use super::overlay::{Overlay, OverlayUndo};
 use super::state::{State, StateError};
@@ -456,12 +456,12 @@ impl<'a> Txn<'a> {
         }
         let entry_key = EntryKey::key(self.database(db)?.space, key);
         let value = self.read(&entry_key)?;
-        value.map(|value| decode_entry(&entry_key, &value).map_err(StateError::from)).transpose()
+        value.map(|value| into_entry(&entry_key, value).map_err(StateError::from)).transpose()
     }
 
     fn read(&self, entry_key: &[u8]) -> Result<Option<Bytes>, StateError> {
         match self.overlay.get(entry_key) {
-            Some(changed) => Ok(changed.clone()),
+            Some(changed) => Ok(changed.cloned()),
             None => self.state.get(entry_key),
         }
     }

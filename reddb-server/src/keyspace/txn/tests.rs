@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use reddb_file::Lsn;
 
 use super::{Entry, Touched, Txn, TxnMode, Value};
+use crate::engine::EngineWrite;
 use crate::keyspace::tests::MemoryState;
 use crate::keyspace::{Env, Overlay, digest};
 
@@ -207,7 +208,7 @@ fn read_all(txn: &mut Txn<'_>) -> Model {
         let last = txn.last_name(&names, b"", None).unwrap();
         assert_eq!(last.as_ref(), keys.last().map(|(key, _)| key));
         for (key, value) in keys {
-            let entry = super::decode_entry(&key, &value).unwrap();
+            let entry = crate::keyspace::layout::decode_entry(&key, &value).unwrap();
             let value = match entry.value {
                 Value::String(value) => ModelValue::String(value[0]),
                 Value::Hash(hash) => {
@@ -224,6 +225,10 @@ fn read_all(txn: &mut Txn<'_>) -> Model {
         }
     }
     model
+}
+
+fn entries_of(batch: &[EngineWrite]) -> Vec<(Bytes, Option<Bytes>)> {
+    batch.iter().map(|write| (write.key().clone(), write.value().cloned())).collect()
 }
 
 /// The keys that differ between two models for whoever looks at that time: what has expired is absent.
@@ -274,13 +279,13 @@ proptest! {
             if seals {
                 // The engine will be told while the next batch is open.
                 for batch in std::mem::replace(&mut sealed, vec![overlay.seal()]) {
-                    engine.write(&batch);
+                    engine.write(&entries_of(&batch));
                 }
                 continue;
             }
             if engine_catches_up {
                 for batch in sealed.drain(..) {
-                    engine.write(&batch);
+                    engine.write(&entries_of(&batch));
                 }
                 overlay.settle();
                 engine.write(&overlay.take());
@@ -290,7 +295,7 @@ proptest! {
             }
         }
         for batch in sealed {
-            engine.write(&batch);
+            engine.write(&entries_of(&batch));
         }
         engine.write(&overlay.take());
         prop_assert_eq!(engine.entries(), replica.entries());
