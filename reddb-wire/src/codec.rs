@@ -11,6 +11,9 @@ use crate::{CHANGE_FORMAT_VERSION, Change, DATABASE_COUNT, KEY_BYTES_MAX, VALUE_
 
 const CONFIG: Configuration = standard();
 
+/// At least as many bytes as a change's numbers take, with the version before it.
+const NUMBERS_BYTES_MAX: usize = 72;
+
 /// A payload that is not a list of changes, or changes that may not be written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeError {
@@ -70,7 +73,6 @@ const fn contents<'a>(change: &Change<'a>) -> (&'a [u8], &'a [u8]) {
 
 /// At least as many bytes as the change takes with the version before it: its numbers at their longest.
 const fn encoded_bytes_max(change: &Change<'_>) -> usize {
-    const NUMBERS_BYTES_MAX: usize = 72;
     let (key, value) = contents(change);
     NUMBERS_BYTES_MAX + key.len() + value.len()
 }
@@ -138,10 +140,12 @@ impl PayloadBuilder {
     pub fn push(&mut self, change: &Change<'_>) -> Result<(), ChangeError> {
         check_limits(change)?;
         let before = self.bytes.len();
-        self.bytes.reserve(encoded_bytes_max(change));
         if self.bytes.is_empty() {
+            // Also for the change of a database's counts with which most transactions end.
+            self.bytes.reserve(encoded_bytes_max(change) + NUMBERS_BYTES_MAX);
             self.bytes.push(CHANGE_FORMAT_VERSION);
         }
+        self.bytes.reserve(encoded_bytes_max(change));
         bincode::encode_into_writer(change, VecWriter(&mut self.bytes), CONFIG)
             .map_err(|error| ChangeError::Malformed { offset_bytes: before, reason: error.to_string() })?;
         let bytes = self.bytes.len();

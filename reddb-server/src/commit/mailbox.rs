@@ -26,10 +26,11 @@ pub(crate) struct Mailbox {
 impl Mailbox {
     /// Hands out answers and makes calls, for ever; one task of the mailbox's thread does this.
     pub(crate) async fn serve(&self, committer: &Committer) {
+        let mut answers = Vec::new();
         loop {
             self.work.notified().await;
-            let answers = std::mem::take(&mut *self.answers.lock());
-            for (reply, outcome) in answers {
+            std::mem::swap(&mut answers, &mut *self.answers.lock());
+            for (reply, outcome) in answers.drain(..) {
                 // A receiver that is gone does not matter.
                 drop(reply.send(outcome));
             }
