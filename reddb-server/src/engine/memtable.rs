@@ -31,6 +31,11 @@ const BLOCK_ENTRIES: usize = 512;
 /// Most keys have few versions: so many are looked at one by one before the rest is halved again and again.
 const NEAR_ENTRIES: usize = 4;
 const SLOTS_MIN: usize = 1024;
+/// So much of a key is compared as a number.
+const HEAD_BYTES: usize = 16;
+/// Fewer entries that begin alike are sorted by their keys, and so is what begins alike beyond this.
+const SORT_BY_HEADS_MIN: usize = 8;
+const SORT_BY_HEADS_END_MAX: usize = 8 * HEAD_BYTES;
 /// No entry.
 const NONE: u32 = u32::MAX;
 /// The length of the value of a tombstone.
@@ -115,6 +120,22 @@ impl Entries {
     fn compare(&self, one: EntryIndex, other: EntryIndex) -> Ordering {
         let by_seqno = || self.entry(other).seqno.cmp(&self.entry(one).seqno);
         self.key(one).cmp(self.key(other)).then_with(by_seqno)
+    }
+
+    /// Sorts entries that have a piece of their keys with them, which ends at `end` in each. Numbers that lie together are compared
+    /// much faster than keys that lie about, so of entries with the same piece the next one is taken, where they are many.
+    fn sort_by_heads(&self, heads: &mut [(u128, EntryIndex)], end: usize) {
+        heads.sort_unstable_by_key(|(head, _)| *head);
+        for same in heads.chunk_by_mut(|one, other| one.0 == other.0) {
+            if same.len() < SORT_BY_HEADS_MIN || end > SORT_BY_HEADS_END_MAX {
+                same.sort_unstable_by(|one, other| self.compare(one.1, other.1));
+                continue;
+            }
+            for (next, index) in &mut *same {
+                *next = head(self.key(*index).get(end..).unwrap_or_default());
+            }
+            self.sort_by_heads(same, end + HEAD_BYTES);
+        }
     }
 
     /// The key's slot, or the free one that it would take.
@@ -269,9 +290,8 @@ impl Memtable {
 
     fn sort(&self, start: usize, end: usize) -> Vec<EntryIndex> {
         let entries = self.entries.read();
-        // Most comparisons end within the first bytes, which lie here together.
         let mut heads: Vec<_> = (index_u32(start)..index_u32(end)).map(|at| (head(entries.key(at)), at)).collect();
-        heads.sort_unstable_by(|one, other| one.0.cmp(&other.0).then_with(|| entries.compare(one.1, other.1)));
+        entries.sort_by_heads(&mut heads, HEAD_BYTES);
         heads.into_iter().map(|(_, index)| index).collect()
     }
 
@@ -466,7 +486,7 @@ fn trailing(run: &[EntryIndex], wanted: impl Fn(EntryIndex) -> bool) -> usize {
 
 /// The first bytes of a key, in the order of keys.
 fn head(key: &[u8]) -> u128 {
-    let mut head = [0; 16];
+    let mut head = [0; HEAD_BYTES];
     let len = key.len().min(head.len());
     head[..len].copy_from_slice(&key[..len]);
     u128::from_be_bytes(head)

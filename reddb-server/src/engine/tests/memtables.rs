@@ -206,3 +206,24 @@ fn a_flushed_memtable_serves_reads_at_its_number_and_below_until_there_are_none(
     memtables.forget(7);
     assert_eq!(found(6), None);
 }
+
+#[test]
+fn keys_that_begin_alike_are_put_in_order_however_long_and_whatever_comes_then() {
+    let mut dice = Dice(7);
+    let (table, mut versions) = (Memtable::new(), Versions::new());
+    // Pieces of 16 bytes that differ in the last one only or not at all, zeros, and ends within a piece or between two.
+    let pieces = [[0; 16], [b'a'; 16], *b"aaaaaaaaaaaaaaa\0", *b"aaaaaaaaaaaaaaab"];
+    for number in 1..20_000 {
+        let alike = [0, 1, 3, 8, 9][dice.below(5) as usize];
+        let different = (0..dice.below(3)).flat_map(|_| pieces[dice.below(4) as usize]);
+        let mut key: Vec<u8> = std::iter::repeat_n(b'a', 16 * alike).chain(different).collect();
+        key.truncate(key.len().saturating_sub(dice.below(3) as usize));
+        table.insert(&key, Some(&key), number);
+        versions.insert((key.clone().into(), number), Some(key.into()));
+    }
+    let ordered = table.ordered();
+    let found: Vec<_> = (0..).map_while(|at| ordered.entry(at)).collect();
+    assert_eq!(found.len(), versions.len());
+    // By key, the newest version first.
+    assert!(found.is_sorted_by(|one, other| (one.0, other.1) < (other.0, one.1)));
+}
