@@ -49,16 +49,31 @@ impl DirectFile {
 
     /// Reads from any position; fewer bytes than asked only at the end of the file, or where a signal came.
     pub(super) fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
         let skipped = usize::try_from(offset % u64::from(BLOCK_BYTES)).unwrap_or(0);
         let wanted = buf.len().min(PIECE_BYTES_MAX - BLOCK);
         let mut buffer = self.buffer.lock();
         let aligned = aligned(&mut buffer, (skipped + wanted).next_multiple_of(BLOCK));
         let read = self.file.read_at(aligned, offset - skipped as u64)?;
-        let found = aligned[..read].get(skipped..).unwrap_or_default();
+        if read <= skipped {
+            return nothing_at(offset, self.file.metadata()?.len());
+        }
+        let found = &aligned[skipped..read];
         let count = found.len().min(wanted);
         buf[..count].copy_from_slice(&found[..count]);
         Ok(count)
     }
+}
+
+/// What it means that the system gave nothing at `offset`: the end of the file, or, where the file goes on, an error.
+fn nothing_at(offset: u64, file_bytes: u64) -> io::Result<usize> {
+    if offset >= file_bytes {
+        return Ok(0);
+    }
+    let message = format!("the system read nothing at byte {offset} of a file of {file_bytes} bytes");
+    Err(io::Error::new(io::ErrorKind::UnexpectedEof, message))
 }
 
 /// Whether the system says by this error that it does not read or write this file past its cache.
@@ -99,5 +114,23 @@ mod tests {
         let file = DirectFile::open(OpenOptions::new().read(true), &path).unwrap();
         let flags = rustix::fs::fcntl_getfl(&file.expect("temporary directories are on file systems that can").file);
         assert!(flags.unwrap().contains(rustix::fs::OFlags::DIRECT));
+    }
+
+    #[test]
+    fn a_file_ends_where_it_ends_and_nowhere_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let bytes: Vec<u8> = (0..5000_u16).map(|at| at.to_le_bytes()[0]).collect();
+        std::fs::write(&path, &bytes).unwrap();
+        let file = DirectFile::open(OpenOptions::new().read(true), &path).unwrap();
+        let file = file.expect("temporary directories are on file systems that can");
+        for offset in [0, 1, 4095, 4096, 4990, 4999, 5000, 5001, 8191, 8192, 100_000] {
+            let mut found = [0; 20];
+            let count = file.read_at(&mut found, offset as u64).unwrap();
+            let expected = bytes.get(offset..).unwrap_or_default();
+            assert_eq!(found[..count], expected[..expected.len().min(20)], "{offset}");
+        }
+        assert_eq!(file.read_at(&mut [], 10).unwrap(), 0);
+        assert!(nothing_at(4999, 5000).is_err());
     }
 }
