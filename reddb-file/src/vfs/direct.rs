@@ -47,7 +47,8 @@ impl DirectFile {
         Ok(())
     }
 
-    /// Reads from any position; fewer bytes than asked only at the end of the file, or where a signal came.
+    /// Reads from any position: fewer bytes than asked where the system gives fewer, none only at the end of the file. Nobody may
+    /// change the file's length meanwhile.
     pub(super) fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         if buf.is_empty() {
             return Ok(0);
