@@ -134,7 +134,7 @@ fn server(lines: &mut Lines, context: &Context<'_>) {
     let executable = std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default();
     lines.field("executable", executable);
     lines.field("config_file", "");
-    lines.field("io_threads_active", 0);
+    lines.field("io_threads_active", u8::from(context.shared.is_spread()));
 }
 
 fn capitalised(word: &str) -> String {

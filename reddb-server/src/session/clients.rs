@@ -62,6 +62,8 @@ pub(crate) struct Client {
     pub no_evict: AtomicBool,
     /// Milliseconds from `since` to its last command.
     active_ms: AtomicU64,
+    /// The number of the network thread that serves it.
+    thread: AtomicUsize,
     task: Mutex<ServingTask>,
 }
 
@@ -87,8 +89,9 @@ impl Client {
         self.since.elapsed().saturating_sub(Duration::from_millis(self.active_ms.load(Relaxed)))
     }
 
-    /// Names the task that serves it from now on.
-    pub(crate) fn served_by(&self, task: AbortHandle) {
+    /// Names the network thread, and the task there, that serves it from now on.
+    pub(super) fn served_by(&self, thread: usize, task: AbortHandle) {
+        self.thread.store(thread, Relaxed);
         let mut serving = self.task.lock();
         if serving.killed {
             task.abort();
@@ -127,7 +130,7 @@ impl Client {
             line,
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db={} sub=0 psub=0 ssub=0 multi={} \
              qbuf={query_bytes} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={unsent_bytes} tot-mem={} events=r \
-             cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
+             cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={} io-thread={}",
             self.id,
             self.peer,
             self.local,
@@ -142,6 +145,7 @@ impl Client {
             self.protocol.load(Relaxed),
             names.library,
             names.library_version,
+            self.thread.load(Relaxed),
         );
         line
     }
@@ -230,6 +234,7 @@ impl Clients {
             busy: AtomicBool::new(false),
             no_evict: AtomicBool::new(false),
             active_ms: AtomicU64::new(0),
+            thread: AtomicUsize::new(0),
             task: Mutex::default(),
         });
         all.insert(client.id, Arc::clone(&client));

@@ -27,7 +27,7 @@ use super::state::{Answer, Later, Session};
 use super::wire::{Hangup, Wire};
 use crate::command::table::{self, Resolved, SessionFn, When};
 use crate::command::{KeyPositions, Run};
-use crate::commit::{Invocation, Job, JobOutcome, Mailbox, Step};
+use crate::commit::{Invocation, Job, JobOutcome, Step};
 use crate::database::View;
 use crate::reply::{CommandError, Reply};
 use crate::resp::encode;
@@ -70,8 +70,8 @@ enum End {
     Over,
     /// It goes to the seat of a client that is alone.
     Alone(AloneSeat, std::net::TcpStream),
-    /// It comes back from there.
-    Back(std::net::TcpStream),
+    /// It goes to another thread, among others.
+    Elsewhere(std::net::TcpStream),
 }
 
 /// One connection.
@@ -120,9 +120,9 @@ impl Connection {
         Ok(())
     }
 
-    /// Sits among others.
-    pub(super) fn sit(&mut self, mailbox: &Arc<Mailbox>) {
-        self.seat = Seat::Shared(Arc::clone(mailbox));
+    /// Sits there from now on.
+    pub(super) fn sit(&mut self, seat: Seat) {
+        self.seat = seat;
     }
 
     /// Serves the connection until it ends or moves to another thread.
@@ -132,10 +132,10 @@ impl Connection {
             Ok(End::Over) if self.closing => self.wire.linger().await,
             Ok(End::Over) => {}
             Ok(End::Alone(seat, socket)) => {
-                self.seat = Seat::Alone(seat);
+                self.sit(Seat::Alone(seat));
                 shared.network.serve_alone(Box::new(self), socket);
             }
-            Ok(End::Back(socket)) => shared.network.serve_again(Box::new(self), socket),
+            Ok(End::Elsewhere(socket)) => shared.network.serve_elsewhere(Box::new(self), socket),
             Err(hangup) => tracing::debug!(client = self.session.client.id, %hangup, "connection ended"),
         }
     }
@@ -143,12 +143,12 @@ impl Connection {
     async fn work(&mut self) -> Result<End, Hangup> {
         while !self.closing && !self.session.shared.is_stopping() {
             let received = match &self.seat {
-                Seat::Shared(_) => self.wire.receive().await?,
+                Seat::Shared { .. } => self.wire.receive().await?,
                 Seat::Alone(seat) => tokio::select! {
                     biased;
                     received = self.wire.receive() => received?,
                     () = seat.wanted() => match self.wire.another_socket() {
-                        Ok(socket) => return Ok(End::Back(socket)),
+                        Ok(socket) => return Ok(End::Elsewhere(socket)),
                         Err(_) => continue,
                     },
                 },
@@ -172,13 +172,15 @@ impl Connection {
 
     /// Whether the connection goes to another thread now. Without a descriptor for that it stays.
     fn changes_seat(&self) -> Option<End> {
+        let network = &self.session.shared.network;
         match self.seat {
-            Seat::Shared(_) if self.wire.is_alone_for_long() => {
-                let seat = self.session.shared.network.alone_seat()?;
+            Seat::Shared { .. } if self.wire.is_alone_for_long() => {
+                let seat = network.alone_seat()?;
                 self.wire.another_socket().ok().map(|socket| End::Alone(seat, socket))
             }
-            Seat::Alone(_) if !self.wire.is_alone() => self.wire.another_socket().ok().map(End::Back),
-            _ => None,
+            Seat::Shared { thread, .. } if thread == network.thread_for(self.session.client.id) => None,
+            Seat::Alone(_) if self.wire.is_alone() => None,
+            Seat::Shared { .. } | Seat::Alone(_) => self.wire.another_socket().ok().map(End::Elsewhere),
         }
     }
 
@@ -519,7 +521,7 @@ impl Connection {
     fn submit(&self, job: Job) -> oneshot::Receiver<JobOutcome> {
         let db = &self.session.shared.db;
         match &self.seat {
-            Seat::Shared(mailbox) => db.submit_from(mailbox, job),
+            Seat::Shared { mailbox, .. } => db.submit_from(mailbox, job),
             Seat::Alone(_) if self.wire.is_alone() => db.submit_or_lead(job),
             Seat::Alone(_) => db.submit(job),
         }

@@ -1,6 +1,7 @@
 //! The data port: connections, their state, and what they share.
 //!
-//! Connections are served by threads of their own (`network`), each by one task (`connection`): it reads what is there, carries out every complete command in order,
+//! Connections are served by threads of their own (`network`), as many as their load needs (`spread`), each by one task
+//! (`connection`): it reads what is there, carries out every complete command in order,
 //! and writes the answers together. Reads go straight to the database; from the first write of a batch on, commands are
 //! gathered into one job for the committer, so that a pipeline shares syncs and its reads see its writes.
 //!
@@ -19,6 +20,7 @@ mod port;
 mod setting_names;
 mod settings;
 mod shared;
+mod spread;
 mod state;
 mod stats;
 #[cfg(test)]

@@ -113,7 +113,9 @@ impl Port {
         let network = Network::start(config.network_threads, &db).map_err(PortError::Threads)?;
         let shared =
             Arc::new(Shared::new(db, network, settings, addresses, config.write_stall_max, config.unsent_bytes_max));
-        let mut tasks = vec![tokio::spawn(tick(Arc::clone(&shared)))];
+        let balanced = Arc::clone(&shared);
+        let balance = tokio::spawn(async move { balanced.network.balance().await });
+        let mut tasks = vec![balance, tokio::spawn(tick(Arc::clone(&shared)))];
         tasks.extend(listeners.into_iter().map(|(_, listener)| tokio::spawn(accept(listener, Arc::clone(&shared)))));
         Ok(Self { shared, tasks })
     }
@@ -128,6 +130,14 @@ impl Port {
     #[must_use]
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// Leaves the connections gathered, or spread, until told otherwise.
+    #[cfg(test)]
+    pub(super) async fn stop_balancing(&mut self) {
+        let balance = self.tasks.remove(0);
+        balance.abort();
+        drop(balance.await);
     }
 
     /// Closes the port: nobody is let in, idle connections end, the others end after what they are carrying out, at the

@@ -68,6 +68,12 @@ impl Shared {
         }
     }
 
+    /// Whether the connections have so much to do that more than one network thread serves them.
+    #[must_use]
+    pub(crate) fn is_spread(&self) -> bool {
+        self.network.is_spread()
+    }
+
     /// Whether the port is closing: connections end after what they are carrying out.
     #[must_use]
     pub(crate) fn is_stopping(&self) -> bool {

@@ -617,6 +617,44 @@ async fn a_client_that_is_alone_can_be_killed_and_its_seat_is_free_then() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_connections_know_goes_with_them_when_they_are_spread_and_gathered() {
+    let mut server = Server::start(|config| config.network_threads = 3).await;
+    server.port.as_mut().expect("open").stop_balancing().await;
+    let mut clients: Vec<Client> = Vec::new();
+    for number in 0..6 {
+        let mut client = server.connect().await;
+        client.call(&["SELECT", &number.to_string()], "+OK\r\n").await;
+        client.call(&["MULTI"], "+OK\r\n").await;
+        clients.push(client);
+    }
+    let mut watcher = server.connect().await;
+    let mut queued = 0;
+    for spread in [true, false, true, false] {
+        server.port.as_ref().expect("open").shared().network.set_spread(spread);
+        // A connection moves behind what it sent after that, and only there.
+        for _ in 0..2 {
+            queued += 1;
+            for client in &mut clients {
+                client.call(&["INCR", "count"], "+QUEUED\r\n").await;
+            }
+            watcher.call(&["PING"], "+PONG\r\n").await;
+        }
+        watcher.send(&[&["CLIENT", "LIST"]]).await;
+        let list = watcher.bulk().await;
+        let mut threads: Vec<&str> = list.lines().filter_map(|line| line.split(" io-thread=").nth(1)).collect();
+        threads.sort_unstable();
+        let expected = if spread { ["0", "0", "1", "1", "1", "2", "2"] } else { ["0"; 7] };
+        assert_eq!(threads, expected, "spread: {spread}");
+    }
+    for client in &mut clients {
+        client.send(&[&["EXEC"]]).await;
+        let counts: String = (1..=queued).map(|count| format!(":{count}\r\n")).collect();
+        client.expect(&format!("*{queued}\r\n{counts}")).await;
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn long_reads_and_large_answers_leave_a_network_thread_to_others() {
     let server = Server::start(|config| config.network_threads = 1).await;
     let mut loader = server.connect().await;
