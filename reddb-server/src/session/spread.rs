@@ -9,24 +9,24 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 /// How often the threads are looked at.
-pub(super) const LOOK: Duration = Duration::from_millis(200);
+pub(super) const LOOK: Duration = Duration::from_millis(100);
 
 /// A thread is saturated when it waited for its connections for less than this share of the time. Not zero: to learn which of
 /// many have sent something takes so long.
 const IDLE_MIN: f64 = 0.1;
 
 /// A further thread gets something done where cores were free for so long, of the time of one.
-const FREE_CORES_MIN: f64 = 0.25;
+const FREE_CORES_MIN: f64 = 0.3;
 
 /// After so many looks in a row that found a thread saturated, and did not find that no core was free, the connections are spread.
 /// The first of them cannot tell.
 const SATURATED_LOOKS: u32 = 3;
 
 /// After so many looks in a row in which all threads together worked for less than one thread's time they are gathered.
-const CALM_LOOKS: u32 = 10;
+const CALM_LOOKS: u32 = 20;
 
 /// Where gathering them soon saturated their thread it is tried again after twice as many looks, up to so many.
-const CALM_LOOKS_MAX: u32 = 640;
+const CALM_LOOKS_MAX: u32 = 1280;
 
 /// For how long a network thread has waited for its connections. What else it waits for is work: it could serve nobody meanwhile.
 #[derive(Debug, Default)]
@@ -220,8 +220,8 @@ mod tests {
             assert!(!spread.look(&[0.0, 1.0], || Some(0.2)));
         }
         assert!(!spread.look(&[0.0, 1.0], || None), "nobody knows");
-        assert!(!spread.look(&[0.0, 1.0], || Some(0.3)));
-        assert!(spread.look(&[0.0, 1.0], || Some(0.3)));
+        assert!(!spread.look(&[0.0, 1.0], || Some(0.5)));
+        assert!(spread.look(&[0.0, 1.0], || Some(0.5)));
         assert!(spread.look(&[0.0, 0.0], || panic!("it does not matter now")));
     }
 
@@ -244,9 +244,9 @@ mod tests {
             let (looks, _) = decides(&mut spread, 9999, &[0.6, 0.6]).expect("calm");
             waits.push(looks);
         }
-        assert_eq!(waits, [10, 20, 40, 80, 160, 320, 640, 640, 640]);
+        assert_eq!(waits, [20, 40, 80, 160, 320, 640, 1280, 1280, 1280]);
         // It lasts: the next load is another one.
-        assert_eq!(decides(&mut spread, 9, &[0.2, 1.0]), None);
+        assert_eq!(decides(&mut spread, CALM_LOOKS, &[0.2, 1.0]), None);
         decides(&mut spread, 99, &[0.0, 1.0]).expect("saturated");
         assert_eq!(decides(&mut spread, 9999, &[0.6, 0.6]), Some((CALM_LOOKS, false)));
     }
