@@ -94,9 +94,9 @@ impl Network {
     /// # Errors
     /// Where the system gives no threads, or no means to wait for sockets.
     pub(super) fn start(threads: usize, db: &Database) -> std::io::Result<Self> {
-        let mut running = Vec::new();
+        let (threads, mut running) = (threads.max(1), Vec::new());
         let alone = NetworkThread::start("reddb-net-alone", threads, db, &mut running)?;
-        let threads = (0..threads.max(1))
+        let threads = (0..threads)
             .map(|number| NetworkThread::start(&format!("reddb-net-{number}"), number, db, &mut running))
             .collect::<std::io::Result<_>>()?;
         let spread = AtomicBool::new(false);
