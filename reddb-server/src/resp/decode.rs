@@ -98,6 +98,14 @@ enum State {
     },
 }
 
+/// An ordinary command has no more arguments, each with a length of no more digits. A stranger may send one as well.
+const ORDINARY_ARGS_MAX: usize = 8;
+const SHORT_NUMBER_DIGITS: usize = 4;
+const _: () = assert!(
+    ORDINARY_ARGS_MAX <= ARGS_BEFORE_AUTH_MAX
+        && 10_usize.pow(SHORT_NUMBER_DIGITS as u32) - 1 <= ARG_BYTES_BEFORE_AUTH_MAX
+);
+
 /// Spans that are kept for the next command rather than given back to the allocator.
 const SPANS_KEPT: usize = 64;
 
@@ -137,6 +145,9 @@ impl Decoder {
                 State::Start => match self.buffer.first() {
                     None => return Ok(None),
                     Some(b'*') => {
+                        if let Some(end) = self.whole_command() {
+                            return Ok(Some(self.give_out(end)));
+                        }
                         if !self.start_counted(trust)? {
                             return Ok(None);
                         }
@@ -155,6 +166,27 @@ impl Decoder {
                 }
             }
         }
+    }
+
+    /// Finds the arguments of a counted command and its end, where all of it is there and nothing about it is out of the ordinary:
+    /// a few short arguments. Whatever else it is, the way by single steps finds out.
+    fn whole_command(&mut self) -> Option<usize> {
+        let buffer = &self.buffer[..];
+        self.spans.clear();
+        let (count, mut at) = short_number(buffer, 0, b'*')?;
+        if !(1..=ORDINARY_ARGS_MAX).contains(&count) {
+            return None;
+        }
+        for _ in 0..count {
+            let (length, start) = short_number(buffer, at, b'$')?;
+            let end = start + length;
+            if buffer.get(end..end + 2)? != b"\r\n" {
+                return None;
+            }
+            self.spans.push(Span { start, end });
+            at = end + 2;
+        }
+        Some(at)
     }
 
     /// Reads `*<count>\r\n`; says whether it was all there.
@@ -260,6 +292,26 @@ impl Decoder {
             self.buffer.split_to(length).freeze()
         }
     }
+}
+
+/// The line `<sign><number>\r\n` at `at`, where it is all there and the number has at most four digits, none of them a needless zero:
+/// the number, and what follows the line.
+fn short_number(buffer: &[u8], at: usize, sign: u8) -> Option<(usize, usize)> {
+    let line = buffer.get(at..)?;
+    let (first, rest) = line.split_first()?;
+    let digits = rest.iter().take(SHORT_NUMBER_DIGITS + 1).position(|byte| *byte == b'\r')?;
+    if *first != sign || digits == 0 || rest.get(digits + 1) != Some(&b'\n') || (digits > 1 && rest[0] == b'0') {
+        return None;
+    }
+    let mut number = 0;
+    for digit in &rest[..digits] {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number * 10 + usize::from(digit);
+    }
+    Some((number, at + digits + 3))
 }
 
 /// A decimal number in the only form that is accepted: no sign but a minus, no leading zeros, no spaces.

@@ -50,6 +50,35 @@ proptest! {
         prop_assert_eq!(decoder.buffered_bytes(), 0);
     }
 
+    /// What is all there is decoded in another way than what arrives in pieces.
+    #[test]
+    fn all_at_once_or_byte_by_byte_makes_no_difference(
+        commands in prop::collection::vec(prop::collection::vec(prop::collection::vec(any::<u8>(), 0..14), 1..11), 1..4),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), prop::sample::select(&b"*$\r\n0129-a"[..])), 0..3),
+        trust in prop::sample::select(&[Trust::Stranger, Trust::Known][..]),
+    ) {
+        let mut bytes: Vec<u8> = commands.iter().flat_map(|args| counted(args)).collect();
+        for (index, byte) in changes {
+            let index = index.index(bytes.len());
+            bytes[index] = byte;
+        }
+        let decode_pieces = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+            let (mut decoder, mut got) = (Decoder::new(), Vec::new());
+            for piece in pieces {
+                decoder.push(piece);
+                loop {
+                    match decoder.next_command(trust) {
+                        Ok(Some(command)) => got.push(command),
+                        Ok(None) => break,
+                        Err(error) => return (got, Some(error)),
+                    }
+                }
+            }
+            (got, None)
+        };
+        prop_assert_eq!(decode_pieces(&mut std::iter::once(&bytes[..])), decode_pieces(&mut bytes.chunks(1)));
+    }
+
     #[test]
     fn any_bytes_give_commands_or_an_error_and_hold_no_more_than_was_sent(
         bytes in prop::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(&b"*$\r\n0129-\"' "[..])], 0..300),
