@@ -252,13 +252,14 @@ fn persistence(lines: &mut Lines, context: &Context<'_>) {
 
 fn stats(lines: &mut Lines, context: &Context<'_>) {
     let stats = &context.shared.stats;
+    let totals = stats.totals();
     let count = |count: &AtomicU64| count.load(Relaxed);
     let kilobytes = |bytes: u64| format!("{}.{:02}", bytes / 1024, bytes % 1024 * 100 / 1024);
     lines.field("total_connections_received", count(&stats.connections));
-    lines.field("total_commands_processed", count(&stats.commands));
+    lines.field("total_commands_processed", totals.commands);
     lines.field("instantaneous_ops_per_sec", count(&stats.last_second.commands));
-    lines.field("total_net_input_bytes", count(&stats.input_bytes));
-    lines.field("total_net_output_bytes", count(&stats.output_bytes));
+    lines.field("total_net_input_bytes", totals.input_bytes);
+    lines.field("total_net_output_bytes", totals.output_bytes);
     lines.zeros(&["total_net_repl_input_bytes", "total_net_repl_output_bytes"]);
     lines.field("instantaneous_input_kbps", kilobytes(count(&stats.last_second.input_bytes)));
     lines.field("instantaneous_output_kbps", kilobytes(count(&stats.last_second.output_bytes)));
@@ -276,8 +277,8 @@ fn stats(lines: &mut Lines, context: &Context<'_>) {
         "total_eviction_exceeded_time",
         "current_eviction_exceeded_time",
     ]);
-    lines.field("keyspace_hits", count(&stats.hits));
-    lines.field("keyspace_misses", count(&stats.misses));
+    lines.field("keyspace_hits", totals.hits);
+    lines.field("keyspace_misses", totals.misses);
     lines.zeros(&[
         "pubsub_channels",
         "pubsub_patterns",
@@ -300,7 +301,7 @@ fn stats(lines: &mut Lines, context: &Context<'_>) {
     lines.field("total_error_replies", count(&stats.errors));
     lines.field("dump_payload_sanitizations", 0);
     lines.field("total_reads_processed", count(&stats.reads));
-    lines.field("total_writes_processed", count(&stats.writes));
+    lines.field("total_writes_processed", totals.writes);
     lines.zeros(&[
         "io_threaded_reads_processed",
         "io_threaded_writes_processed",
@@ -346,13 +347,10 @@ fn cpu(lines: &mut Lines, _: &Context<'_>) {
 
 fn command_stats(lines: &mut Lines, context: &Context<'_>) {
     for counter in 0..table::counter_count() {
-        let (Some(name), Some(counts)) = (table::counter_name(counter), context.shared.stats.of_command(counter))
-        else {
-            continue;
-        };
-        let count = |count: &AtomicU64| count.load(Relaxed);
-        let (calls, busy_us) = (count(&counts.calls), count(&counts.busy_us));
-        let (rejected, failed) = (count(&counts.rejected), count(&counts.failed));
+        let Some(name) = table::counter_name(counter) else { continue };
+        let counts = context.shared.stats.of_command(counter);
+        let (calls, busy_us) = (counts.calls, counts.busy_us);
+        let (rejected, failed) = (counts.rejected, counts.failed);
         if calls + rejected + failed > 0 {
             let average = hundredths_of(busy_us, calls);
             lines.line(format_args!(

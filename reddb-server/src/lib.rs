@@ -35,6 +35,7 @@ mod engine;
 mod exit;
 mod info;
 mod keyspace;
+mod per_thread;
 mod replay;
 mod reply;
 mod resp;

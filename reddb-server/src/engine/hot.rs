@@ -29,6 +29,7 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use reddb_file::Lsn;
 
 use super::EngineWrite;
+use crate::per_thread::PerThread;
 
 /// Longer keys are not cached.
 const KEY_BYTES_MAX: usize = 1024;
@@ -138,6 +139,12 @@ pub(super) struct HotCache {
     value_bytes_max: usize,
     /// Readers that hold a place, or are about to take one.
     fills: AtomicUsize,
+    lookups: PerThread<Lookups>,
+}
+
+/// Lookups by one thread.
+#[derive(Debug, Default)]
+struct Lookups {
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -163,8 +170,7 @@ impl HotCache {
             stamps: (0..stamps).map(|_| AtomicU64::new(oldest.get())).collect(),
             value_bytes_max,
             fills: AtomicUsize::new(0),
-            hits: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
+            lookups: PerThread::default(),
         }
     }
 
@@ -190,7 +196,8 @@ impl HotCache {
             },
             _ => None,
         };
-        let counter = if value.is_some() { &self.hits } else { &self.misses };
+        let lookups = self.lookups.mine();
+        let counter = if value.is_some() { &lookups.hits } else { &lookups.misses };
         counter.fetch_add(1, Ordering::Relaxed);
         value
     }
@@ -259,7 +266,9 @@ impl HotCache {
 
     /// Lookups that were answered, and that were not.
     pub(super) fn hits_and_misses(&self) -> (u64, u64) {
-        (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
+        self.lookups.all().fold((0, 0), |(hits, misses), lookups| {
+            (hits + lookups.hits.load(Ordering::Relaxed), misses + lookups.misses.load(Ordering::Relaxed))
+        })
     }
 }
 

@@ -259,7 +259,8 @@ async fn tick(shared: Arc<Shared>) {
     let mut before = [0u64; 3];
     loop {
         ticks.tick().await;
-        let now = [&stats.commands, &stats.input_bytes, &stats.output_bytes].map(|count| count.load(Relaxed));
+        let totals = stats.totals();
+        let now = [totals.commands, totals.input_bytes, totals.output_bytes];
         let rates = [&stats.last_second.commands, &stats.last_second.input_bytes, &stats.last_second.output_bytes];
         for ((rate, now), before) in rates.into_iter().zip(now).zip(before) {
             rate.store(now.saturating_sub(before), Relaxed);

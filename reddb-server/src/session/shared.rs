@@ -55,7 +55,7 @@ impl Shared {
         Self {
             db,
             settings,
-            stats: Stats::new(),
+            stats: Stats::default(),
             clients: Arc::default(),
             pause: Pause::default(),
             started: Instant::now(),

@@ -118,7 +118,7 @@ impl Wire {
 
     fn count_received(&mut self, received: usize) {
         let stats = &self.shared.stats;
-        stats.input_bytes.fetch_add(u64::try_from(received).unwrap_or(0), Relaxed);
+        stats.received(received);
         let reads = stats.reads.fetch_add(1, Relaxed);
         self.reads_alone = if reads == self.reads_seen { self.reads_alone.saturating_add(1) } else { 0 };
         self.reads_seen = reads.wrapping_add(1);
@@ -173,8 +173,7 @@ impl Wire {
             match self.stream.try_write(&self.out) {
                 Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
                 Ok(sent) => {
-                    stats.writes.fetch_add(1, Relaxed);
-                    stats.output_bytes.fetch_add(u64::try_from(sent).unwrap_or(0), Relaxed);
+                    stats.sent(sent);
                     if sent == self.out.len() {
                         self.out.clear();
                     } else {

@@ -171,15 +171,16 @@ fn open_error(error: crate::database::OpenError) -> CliError {
 
 fn count_clients(shared: &Shared) -> ClientsDocument {
     let stats = &shared.stats;
+    let totals = stats.totals();
     ClientsDocument {
         connected: shared.clients.count() as u64,
         connected_max: shared.settings.clients_max(),
         connections: stats.connections.load(Relaxed),
         connections_refused: stats.connections_refused.load(Relaxed),
-        commands: stats.commands.load(Relaxed),
+        commands: totals.commands,
         errors: stats.errors.load(Relaxed),
-        input_bytes: stats.input_bytes.load(Relaxed),
-        output_bytes: stats.output_bytes.load(Relaxed),
+        input_bytes: totals.input_bytes,
+        output_bytes: totals.output_bytes,
     }
 }
 
