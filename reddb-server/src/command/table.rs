@@ -161,8 +161,17 @@ impl TableEntry {
 /// # Errors
 /// `ERR unknown command …`, `ERR unknown subcommand …`, `ERR wrong number of arguments …`.
 pub(crate) fn resolve(args: &[Bytes]) -> Result<Resolved, Rejected> {
+    resolve_likely(args, None)
+}
+
+/// As [`resolve`], where it probably is `likely`: a comparison finds that out faster than a look at the table.
+///
+/// # Errors
+/// As [`resolve`].
+pub(crate) fn resolve_likely(args: &[Bytes], likely: Option<&'static TableEntry>) -> Result<Resolved, Rejected> {
     let name = args.first().map(|name| &name[..]).unwrap_or_default();
-    let Some(entry) = find(name) else {
+    let likely = likely.filter(|entry| name.eq_ignore_ascii_case(entry.spec.name.as_bytes()));
+    let Some(entry) = likely.or_else(|| find(name)) else {
         return Err(Rejected { error: unknown_command(args), counter: None });
     };
     let arity = |name: &str, counter| Rejected { error: CommandError::wrong_arity(name), counter: Some(counter) };
@@ -234,6 +243,18 @@ mod tests {
         assert_eq!(names.len(), count);
         for subcommand in SUBCOMMANDS {
             assert!(find(subcommand.container.as_bytes()).is_some(), "{}", subcommand.container);
+        }
+    }
+
+    #[test]
+    fn what_is_likely_makes_no_difference() {
+        let commands = [&["get", "k"][..], &["GET", "k"], &["get"], &["getdel", "k"], &["set", "k", "v"], &["foo"]];
+        for words in commands {
+            for likely in ["get", "set", "ping"] {
+                let found = resolve_likely(&args(words), find(likely.as_bytes()));
+                let (found, expected) = (found.map(|it| it.counter), resolve(&args(words)).map(|it| it.counter));
+                assert_eq!(found, expected, "{words:?}, likely {likely}");
+            }
         }
     }
 

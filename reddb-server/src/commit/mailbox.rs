@@ -3,7 +3,7 @@
 //! Waking a task of another thread costs a system call. So the answers of a batch to submitters of one thread are put into its
 //! mailbox, and one task there is woken, which hands them out. The other way round the same task calls the committer's thread:
 //! it comes to that when the thread has carried out whatever was ready with the job that made the call necessary, so that a
-//! batch begins with all of it.
+//! batch begins with all of it. What the thread's connections share for as long as that takes, a round, is given up then, too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,11 +24,12 @@ pub(crate) struct Mailbox {
 }
 
 impl Mailbox {
-    /// Hands out answers and makes calls, for ever; one task of the mailbox's thread does this.
-    pub(crate) async fn serve(&self, committer: &Committer) {
+    /// Hands out answers and makes calls, for ever; one task of the mailbox's thread does this. `round_ends` is called each time.
+    pub(crate) async fn serve(&self, committer: &Committer, round_ends: impl Fn()) {
         let mut answers = Vec::new();
         loop {
             self.work.notified().await;
+            round_ends();
             std::mem::swap(&mut answers, &mut *self.answers.lock());
             for (reply, outcome) in answers.drain(..) {
                 // A receiver that is gone does not matter.
@@ -38,6 +39,11 @@ impl Mailbox {
                 committer.wake();
             }
         }
+    }
+
+    /// Something is shared by whatever is carried out in this round.
+    pub(crate) fn round_begins(&self) {
+        self.work.notify_one();
     }
 
     /// The committer's thread is to be called once everything is carried out that is ready now.

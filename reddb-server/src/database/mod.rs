@@ -39,8 +39,8 @@ use crate::commit::gate::{Condition, WriteGate};
 use crate::commit::{Committer, Invocation, Job, JobOutcome, Mailbox, Receipt};
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::keyspace::layout::{database_entry, decode_database, decode_entry, field_entry, key_entry};
-use crate::keyspace::{DATABASE_COUNT, Env, Overlay, SnapshotState, State, StateError, Txn, TxnMode, Value, digest};
+use crate::keyspace::layout::{EntryKey, ValueRef, decode_entry_ref};
+use crate::keyspace::{DATABASE_COUNT, Env, Overlay, SnapshotState, State, StateError, Txn, TxnMode, digest};
 use crate::reply::{CommandError, Reply};
 use crate::status::Status;
 
@@ -52,7 +52,7 @@ pub struct Database {
 
 /// The state of one moment. See [`Database::view`].
 pub(crate) struct View {
-    state: SnapshotState,
+    state: Arc<SnapshotState>,
     /// That moment on the expiry clock, in Unix milliseconds.
     now_ms: u64,
 }
@@ -104,9 +104,9 @@ impl Database {
         self.inner.committer.submit_or_lead(job)
     }
 
-    /// Hands out the answers that come into `mailbox`, for ever.
-    pub(crate) async fn serve_mailbox(&self, mailbox: &Mailbox) {
-        mailbox.serve(&self.inner.committer).await;
+    /// Hands out the answers that come into `mailbox`, for ever; see [`Mailbox::serve`].
+    pub(crate) async fn serve_mailbox(&self, mailbox: &Mailbox, round_ends: impl Fn()) {
+        mailbox.serve(&self.inner.committer, round_ends).await;
     }
 
     /// Jobs that their submitters committed.
@@ -124,8 +124,21 @@ impl Database {
     /// The newest durable state, to be read at this moment. What it holds cannot be compacted away: to be kept for a short time.
     #[must_use]
     pub(crate) fn view(&self) -> View {
-        let now_ms = self.inner.env.expiry_from_wall_ms(self.inner.clock.wall_ms());
-        View { state: SnapshotState::newest(&self.inner.engine), now_ms }
+        self.view_of(Arc::new(SnapshotState::newest(&self.inner.engine)))
+    }
+
+    /// As [`Database::view`], for who asks often: `recent`, a state of this database, serves again where it is still the newest, and
+    /// is replaced where it is not.
+    #[must_use]
+    pub(crate) fn view_from(&self, recent: &mut Option<Arc<SnapshotState>>) -> View {
+        let engine = &self.inner.engine;
+        let newest = recent.take().filter(|state| state.lsn() == engine.applied_lsn());
+        let newest = newest.unwrap_or_else(|| Arc::new(SnapshotState::newest(engine)));
+        self.view_of(Arc::clone(recent.insert(newest)))
+    }
+
+    fn view_of(&self, state: Arc<SnapshotState>) -> View {
+        View { state, now_ms: self.inner.env.expiry_from_wall_ms(self.inner.clock.wall_ms()) }
     }
 
     /// Carries out a reading command against a state. May wait for the disk.
@@ -135,31 +148,25 @@ impl Database {
             return Reply::Error(CommandError::new(format!("ERR '{}' is not a reading command", invocation.spec.name)));
         };
         let mut overlay = Overlay::new();
-        let mut txn = Txn::new(&view.state, &mut overlay, &self.inner.env, TxnMode::Read, view.now_ms);
+        let mut txn = Txn::new(&*view.state, &mut overlay, &self.inner.env, TxnMode::Read, view.now_ms);
         let result = txn.select(invocation.db).and_then(|()| run(&mut txn, &invocation.args));
         result.unwrap_or_else(Reply::Error)
     }
 
-    /// Pulls what a command will read into memory, so that the committer need not wait for the disk. A failure here is
-    /// met again, and reported, where the command runs.
-    pub(crate) fn warm(&self, invocation: &Invocation) {
-        drop(self.try_warm(invocation));
+    /// Pulls what a command will read into memory, from a state that is the newest or nearly so, so that the committer need not
+    /// wait for the disk. A failure here is met again, and reported, where the command runs.
+    pub(crate) fn warm(view: &View, invocation: &Invocation) {
+        drop(Self::try_warm(&view.state, invocation));
     }
 
-    fn try_warm(&self, invocation: &Invocation) -> Result<(), StateError> {
-        // Not a snapshot: where what is read is compacted away meanwhile, nothing is warmed.
-        let engine = &self.inner.engine;
-        let at = engine.applied().lsn;
-        let space = match engine.get(&database_entry(invocation.db), at)? {
-            Some(value) => decode_database(invocation.db, &value)?.space,
-            None => return Ok(()),
-        };
+    fn try_warm(state: &SnapshotState, invocation: &Invocation) -> Result<(), StateError> {
+        let space = state.database(invocation.db)?.space;
         for key in keys_of(invocation.spec, &invocation.args) {
-            let entry_key = key_entry(space, key);
-            let Some(value) = engine.get(&entry_key, at)? else { continue };
-            if let Value::Hash(hash) = decode_entry(&entry_key, &value)?.value {
+            let entry_key = EntryKey::key(space, key);
+            let Some(value) = state.get(&entry_key)? else { continue };
+            if let ValueRef::Hash(hash) = decode_entry_ref(&entry_key, &value)?.value {
                 for field in fields_of(invocation) {
-                    engine.get(&field_entry(hash.object, field), at)?;
+                    state.get(&EntryKey::field(hash.object, field))?;
                 }
             }
         }
@@ -252,8 +259,7 @@ impl Database {
         };
         let state = SnapshotState::newest(&inner.engine);
         let database = |db: u32| {
-            let value = state.get(&database_entry(db)).ok()??;
-            let found = decode_database(db, &value).ok()?;
+            let found = state.database(db).ok()?;
             (found.key_count > 0).then_some((db, found))
         };
         Status {

@@ -168,8 +168,26 @@ impl Core {
         if let Some(value) = self.hot.find(key, at) {
             return Ok(value);
         }
-        self.check_readable()?;
         let _registration = self.register(at)?;
+        self.get_cold(key, at)
+    }
+
+    /// As [`Core::get`], at the LSN of a reader that is registered already.
+    pub(super) fn get_registered(&self, key: &[u8], reader: &Registration) -> Result<Option<Bytes>, EngineError> {
+        if !reader.is_in(&self.snapshots) {
+            // Another engine's reader keeps nothing here.
+            return self.get(key, reader.lsn());
+        }
+        check_key(key)?;
+        match self.hot.find(key, reader.lsn()) {
+            Some(value) => Ok(value),
+            None => self.get_cold(key, reader.lsn()),
+        }
+    }
+
+    /// What is not in the cache, at the LSN of a registered reader.
+    fn get_cold(&self, key: &[u8], at: Lsn) -> Result<Option<Bytes>, EngineError> {
+        self.check_readable()?;
         let seqno = seqno::read_below(at);
         let hash = LsmTree::hash(key);
         let in_tables = if self.recent.may_hold(hash) {

@@ -73,12 +73,20 @@ pub(crate) type KeyRange<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
 /// An ordered map with versions, applied in LSN order by one thread and read by many.
 pub(crate) trait Engine: Send + Sync + 'static {
-    /// The value of `key` at LSN `at`, `None` where it has none.
+    /// The value of `key` at the LSN that `snapshot`, one of this engine's, keeps readable; `None` where it has none.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the disk.
+    fn get_in(&self, key: &[u8], snapshot: &Snapshot) -> Result<Option<Bytes>, EngineError>;
+
+    /// As [`Engine::get_in`], at an LSN that may not be kept readable.
     ///
     /// # Errors
     ///
     /// [`EngineError::NotApplied`] where `at` is newer than what is applied, [`EngineError::SnapshotGone`] where it is
-    /// older than what is kept (hold a [`Snapshot`] to keep an LSN readable), and errors of the disk.
+    /// older than what is kept, and errors of the disk.
+    #[cfg(test)]
     fn get(&self, key: &[u8], at: Lsn) -> Result<Option<Bytes>, EngineError>;
 
     /// The value of `key` in the newest applied state, and the LSN at which it was read.
@@ -88,7 +96,7 @@ pub(crate) trait Engine: Send + Sync + 'static {
     /// Errors of the disk.
     fn get_newest(&self, key: &[u8]) -> Result<(Lsn, Option<Bytes>), EngineError> {
         let snapshot = self.snapshot();
-        let value = self.get(key, snapshot.lsn())?;
+        let value = self.get_in(key, &snapshot)?;
         Ok((snapshot.lsn(), value))
     }
 
@@ -97,7 +105,8 @@ pub(crate) trait Engine: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// As [`Engine::get`].
+    /// [`EngineError::NotApplied`] where `at` is newer than what is applied, [`EngineError::SnapshotGone`] where it is
+    /// older than what is kept (hold a [`Snapshot`] to keep an LSN readable), and errors of the disk.
     fn range(&self, range: KeyRange<'_>, at: Lsn) -> Result<EngineIter, EngineError>;
 
     /// As [`Engine::range`], for who reads a range once, forward, and keeps nothing of it: much cheaper where everything is in
@@ -105,8 +114,11 @@ pub(crate) trait Engine: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// As [`Engine::get`].
+    /// As [`Engine::range`].
     fn scan(&self, range: KeyRange<'_>, at: Lsn) -> Result<EngineScan, EngineError>;
+
+    /// The newest applied LSN.
+    fn applied_lsn(&self) -> Lsn;
 
     /// Keeps the newest applied LSN readable for as long as the returned value lives.
     ///

@@ -74,6 +74,11 @@ impl Registration {
     pub(super) fn lsn(&self) -> Lsn {
         self.lsn
     }
+
+    /// Whether the reader is registered there.
+    pub(super) fn is_in(&self, snapshots: &Arc<Snapshots>) -> bool {
+        Arc::ptr_eq(&self.snapshots, snapshots)
+    }
 }
 
 impl Drop for Registration {

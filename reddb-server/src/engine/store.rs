@@ -87,8 +87,13 @@ impl LsmEngine {
 }
 
 impl Engine for LsmEngine {
+    #[cfg(test)]
     fn get(&self, key: &[u8], at: Lsn) -> Result<Option<Bytes>, EngineError> {
         self.core.get(key, at)
+    }
+
+    fn get_in(&self, key: &[u8], snapshot: &Snapshot) -> Result<Option<Bytes>, EngineError> {
+        self.core.get_registered(key, snapshot.registration())
     }
 
     fn range(&self, range: KeyRange<'_>, at: Lsn) -> Result<EngineIter, EngineError> {
@@ -97,6 +102,10 @@ impl Engine for LsmEngine {
 
     fn scan(&self, range: KeyRange<'_>, at: Lsn) -> Result<EngineScan, EngineError> {
         self.core.scan(range, at)
+    }
+
+    fn applied_lsn(&self) -> Lsn {
+        self.core.applied_lsn()
     }
 
     fn snapshot(&self) -> Snapshot {

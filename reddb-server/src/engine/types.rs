@@ -84,6 +84,10 @@ impl Snapshot {
     pub(crate) fn lsn(&self) -> Lsn {
         self.registration.lsn()
     }
+
+    pub(super) fn registration(&self) -> &Registration {
+        &self.registration
+    }
 }
 
 /// Entries in key order; from the back in reverse order. After an error it ends.

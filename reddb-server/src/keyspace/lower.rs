@@ -51,11 +51,15 @@ pub(crate) fn lower(
         Change::DeleteField { object, field } => [Some((field_entry(object, field), None)), None],
         Change::DropObject { object } => [put((garbage_entry(Garbage::Object(object)), Bytes::new())), None],
         Change::PutDatabase { db, space, key_count, expiring_count } => {
-            let state = DatabaseState { space, key_count, expiring_count };
-            [put((database_entry(db), encode_database(&state))), None]
+            [put(lower_database(db, &DatabaseState { space, key_count, expiring_count })), None]
         }
         Change::DropSpace { space } => [put((garbage_entry(Garbage::Space(space)), Bytes::new())), None],
     })
+}
+
+/// The entry that [`Change::PutDatabase`] sets. Of several changes of a database the last one alone matters.
+pub(crate) fn lower_database(db: u32, state: &DatabaseState) -> (Bytes, Bytes) {
+    (database_entry(db), encode_database(state))
 }
 
 fn hint(space: ObjectId, key: &[u8], expires_at_ms: Option<u64>) -> Option<OverlayEntry> {

@@ -1,5 +1,8 @@
 //! What batches have changed and the engine does not hold yet: the batch that is open, and the one that is sealed and on its way
 //! to the engine.
+//!
+//! Nearly every transaction changes its database's counts. So databases are kept apart from other entries and as what they mean;
+//! they become entries once for each batch, when it is sealed.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map;
@@ -8,47 +11,76 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::layout::DatabaseState;
+use super::lower::lower_database;
 use crate::engine::EngineWrite;
 
 /// An entry that was changed: its key, and its value or `None` for "deleted".
 pub(crate) type OverlayEntry = (Bytes, Option<Bytes>);
 
-/// An entry that was changed, and what the open batch had changed it to before that, if it had.
-pub(crate) type OverlayUndo = (Bytes, Option<Option<Bytes>>);
+/// What was changed, and what the open batch had changed it to before that, if it had.
+#[derive(Clone, Debug)]
+pub(crate) enum OverlayUndo {
+    /// An entry.
+    Entry(Bytes, Option<Option<Bytes>>),
+    /// A database.
+    Database(u32, Option<DatabaseState>),
+}
+
+/// Databases that were changed, each once: mostly one.
+type Databases = Vec<(u32, DatabaseState)>;
+
+fn find(databases: &Databases, db: u32) -> Option<usize> {
+    databases.iter().position(|(other, _)| *other == db)
+}
 
 /// Engine entries that are newer than the engine: a value, or `None` for "deleted".
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Overlay {
-    /// What the open batch changed.
+    /// What the open batch changed, without databases.
     open: BTreeMap<Bytes, Option<Bytes>>,
-    /// What the sealed one changed, in key order; lent to whoever tells the engine.
+    open_databases: Databases,
+    /// What the sealed one changed, databases among it, in key order; lent to whoever tells the engine.
     sealed: Option<Arc<Vec<EngineWrite>>>,
+    sealed_databases: Databases,
 }
 
 impl Overlay {
     /// Nothing changed.
     #[must_use]
     pub(crate) const fn new() -> Self {
-        Self { open: BTreeMap::new(), sealed: None }
+        Self { open: BTreeMap::new(), open_databases: Vec::new(), sealed: None, sealed_databases: Vec::new() }
     }
 
     /// Whether nothing was changed.
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
-        self.open.is_empty() && self.sealed().is_empty()
+        self.open.is_empty() && self.open_databases.is_empty() && self.sealed().is_empty()
     }
 
     /// Forgets everything: the engine has caught up, or the batches are void.
     pub(crate) fn clear(&mut self) {
         self.open.clear();
-        self.sealed = None;
+        self.open_databases.clear();
+        self.settle();
     }
 
     /// Closes the open batch and begins another: what it changed, in key order. It stays until [`Overlay::settle`]. The engine must
     /// hold the batch that was sealed before.
     #[must_use]
     pub(crate) fn seal(&mut self) -> Arc<Vec<EngineWrite>> {
-        let sealed = Arc::new(std::mem::take(&mut self.open).into_iter().map(EngineWrite::from).collect());
+        // They exchange their rooms, which stay.
+        self.sealed_databases.clear();
+        std::mem::swap(&mut self.sealed_databases, &mut self.open_databases);
+        self.sealed_databases.sort_unstable_by_key(|(db, _)| *db);
+        let databases = self.sealed_databases.iter().map(|(db, state)| {
+            let (key, value) = lower_database(*db, state);
+            (key, Some(value))
+        });
+        // A database's entry comes before all that transactions change else.
+        let entries = databases.chain(std::mem::take(&mut self.open));
+        let sealed = Arc::new(entries.map(EngineWrite::from).collect::<Vec<_>>());
+        debug_assert!(sealed.is_sorted_by(|one, other| one.key() < other.key()), "entries are found by their order");
         self.sealed = Some(Arc::clone(&sealed));
         sealed
     }
@@ -56,19 +88,38 @@ impl Overlay {
     /// The engine holds the batch that is sealed: only what the open one changed stays.
     pub(crate) fn settle(&mut self) {
         self.sealed = None;
+        self.sealed_databases.clear();
     }
 
-    /// Everything that was changed, in key order; nothing stays.
+    /// Everything that was changed; nothing stays. Nothing may be sealed.
     #[cfg(test)]
     #[must_use]
     pub(crate) fn take(&mut self) -> Vec<OverlayEntry> {
-        let all = self.range(Bound::Unbounded, Bound::Unbounded);
-        let all = all.map(|(key, value)| (key.clone(), value.cloned())).collect();
+        assert!(self.sealed.is_none(), "what is sealed is told to the engine by whoever sealed it");
+        let all = self.seal().iter().map(|write| (write.key().clone(), write.value().cloned())).collect();
         self.clear();
         all
     }
 
-    /// What the entry was changed to (`Some(None)`: deleted), or `None` where it was not changed.
+    /// What a database was changed to, or `None` where it was not changed.
+    #[must_use]
+    pub(crate) fn database(&self, db: u32) -> Option<DatabaseState> {
+        let changed = |databases: &Databases| find(databases, db).map(|index| databases[index].1);
+        changed(&self.open_databases).or_else(|| changed(&self.sealed_databases))
+    }
+
+    /// Changes a database and gives what the open batch had changed it to before.
+    pub(crate) fn set_database(&mut self, db: u32, state: DatabaseState) -> Option<DatabaseState> {
+        match find(&self.open_databases, db) {
+            Some(index) => Some(std::mem::replace(&mut self.open_databases[index].1, state)),
+            None => {
+                self.open_databases.push((db, state));
+                None
+            }
+        }
+    }
+
+    /// What the entry, not one of a database, was changed to (`Some(None)`: deleted), or `None` where it was not changed.
     #[must_use]
     pub(crate) fn get(&self, key: &[u8]) -> Option<Option<&Bytes>> {
         if let Some(value) = self.open.get(key) {
@@ -79,27 +130,27 @@ impl Overlay {
         found.ok().map(|index| sealed[index].value())
     }
 
-    /// Changes the entry and gives what the open batch had changed it to before.
+    /// Changes the entry, not one of a database, and gives what the open batch had changed it to before.
     pub(crate) fn set(&mut self, key: Bytes, value: Option<Bytes>) -> Option<Option<Bytes>> {
         self.open.insert(key, value)
     }
 
-    /// Puts back what [`Overlay::set`] gave.
-    pub(crate) fn restore(&mut self, key: Bytes, before: Option<Option<Bytes>>) {
-        match before {
-            Some(value) => self.open.insert(key, value),
-            None => self.open.remove(&key),
-        };
-    }
-
-    /// Puts back what a run of [`Overlay::set`] gave, the last one first.
-    pub(crate) fn undo(&mut self, changed: Vec<OverlayUndo>) {
-        for (key, before) in changed.into_iter().rev() {
-            self.restore(key, before);
+    /// Puts back what [`Overlay::set`] or [`Overlay::set_database`] gave.
+    pub(crate) fn restore(&mut self, changed: OverlayUndo) {
+        match changed {
+            OverlayUndo::Entry(key, Some(value)) => drop(self.open.insert(key, value)),
+            OverlayUndo::Entry(key, None) => drop(self.open.remove(&key)),
+            OverlayUndo::Database(db, Some(before)) => drop(self.set_database(db, before)),
+            OverlayUndo::Database(db, None) => self.open_databases.retain(|(other, _)| *other != db),
         }
     }
 
-    /// The changed entries of a range, in key order.
+    /// Puts back a run of changes, the last one first.
+    pub(crate) fn undo(&mut self, changed: Vec<OverlayUndo>) {
+        changed.into_iter().rev().for_each(|changed| self.restore(changed));
+    }
+
+    /// The changed entries of a range, which holds none of databases, in key order.
     pub(crate) fn range(&self, from: Bound<Bytes>, to: Bound<Bytes>) -> OverlayRange<'_> {
         let empty = match (&from, &to) {
             (Bound::Included(from), Bound::Included(to)) => from > to,
@@ -120,8 +171,11 @@ impl Overlay {
             Bound::Excluded(to) => write.key() < to,
             Bound::Unbounded => true,
         });
-        let sealed = sealed.get(start..end).unwrap_or_default();
-        OverlayRange { open: self.open.range::<Bytes, _>((from, to)), sealed, ..OverlayRange::default() }
+        OverlayRange {
+            open: self.open.range::<Bytes, _>((from, to)),
+            sealed: &sealed[start..end],
+            ..OverlayRange::default()
+        }
     }
 
     fn sealed(&self) -> &[EngineWrite] {
@@ -237,5 +291,50 @@ mod tests {
                 prop_assert_eq!(found, wanted);
             }
         }
+    }
+    fn counting(key_count: u64) -> DatabaseState {
+        DatabaseState { key_count, ..DatabaseState::initial(0) }
+    }
+
+    #[test]
+    fn a_database_is_an_entry_of_the_batch_before_all_others() {
+        let mut overlay = Overlay::new();
+        overlay.set(Bytes::from_static(b"F"), None);
+        for (db, key_count) in [(3, 1), (0, 1), (3, 2)] {
+            overlay.set_database(db, counting(key_count));
+        }
+        let entries = |writes: &[EngineWrite]| -> Vec<_> {
+            writes.iter().map(|write| (write.key().clone(), write.value().cloned())).collect()
+        };
+        let database = |db, key_count| {
+            let (key, value) = lower_database(db, &counting(key_count));
+            (key, Some(value))
+        };
+        let expected = [database(0, 1), database(3, 2), (Bytes::from_static(b"F"), None)];
+        assert_eq!(entries(&overlay.seal()), expected);
+        // What the open batch does hides what the sealed one did, until that one is settled.
+        assert_eq!(overlay.set_database(0, counting(7)), None);
+        assert_eq!([0, 1, 3].map(|db| overlay.database(db)), [Some(counting(7)), None, Some(counting(2))]);
+        overlay.settle();
+        assert_eq!([0, 1, 3].map(|db| overlay.database(db)), [Some(counting(7)), None, None]);
+        assert_eq!(entries(&overlay.seal()), [database(0, 7)]);
+    }
+
+    #[test]
+    fn what_is_put_back_is_as_it_was() {
+        let mut overlay = Overlay::new();
+        let key = Bytes::from_static(b"F");
+        let mut changed = Vec::new();
+        for value in ["one", "two"].map(Bytes::from) {
+            changed.push(OverlayUndo::Entry(key.clone(), overlay.set(key.clone(), Some(value.clone()))));
+            let state = counting(value.len() as u64 + changed.len() as u64);
+            changed.push(OverlayUndo::Database(1, overlay.set_database(1, state)));
+        }
+        let last = changed.split_off(2);
+        overlay.undo(last);
+        assert_eq!(overlay.get(&key), Some(Some(&Bytes::from_static(b"one"))));
+        assert_eq!(overlay.database(1), Some(counting(4)));
+        overlay.undo(changed);
+        assert!(overlay.is_empty());
     }
 }

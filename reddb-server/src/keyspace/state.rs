@@ -1,12 +1,12 @@
 //! What a transaction reads from: the engine's entries as of one LSN.
 
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use reddb_wire::ChangeError;
 
-use super::layout::LayoutError;
+use super::layout::{DatabaseState, LayoutError, database_key, decode_database};
 use crate::engine::{Engine, EngineError, EngineScan, LentEntry, Snapshot};
 use crate::reply::CommandError;
 
@@ -41,6 +41,21 @@ pub(crate) trait State: Send + Sync {
     /// # Errors
     /// Where the engine cannot read.
     fn last(&self, from: Bound<Bytes>, to: Bound<Bytes>) -> Result<Option<StateEntry>, StateError>;
+
+    /// A database.
+    ///
+    /// # Errors
+    /// Where the engine cannot read, or holds what is no database.
+    fn database(&self, db: u32) -> Result<DatabaseState, StateError> {
+        read_database(self, db)
+    }
+}
+
+fn read_database(state: &(impl State + ?Sized), db: u32) -> Result<DatabaseState, StateError> {
+    match state.get(&database_key(db))? {
+        Some(value) => Ok(decode_database(db, &value)?),
+        None => Ok(DatabaseState::initial(db)),
+    }
 }
 
 /// Lends the entries of a key range, in key order. After an error it is not asked again.
@@ -76,13 +91,15 @@ impl StateScan {
 pub(crate) struct SnapshotState {
     engine: Arc<dyn Engine>,
     snapshot: Snapshot,
+    /// The database that was asked for first: mostly all ask for the same one.
+    first_database: OnceLock<(u32, DatabaseState)>,
 }
 
 impl SnapshotState {
     /// The newest state that the engine has applied.
     #[must_use]
     pub(crate) fn newest(engine: &Arc<dyn Engine>) -> Self {
-        Self { engine: Arc::clone(engine), snapshot: engine.snapshot() }
+        Self { engine: Arc::clone(engine), snapshot: engine.snapshot(), first_database: OnceLock::new() }
     }
 
     /// The LSN that is read.
@@ -94,7 +111,7 @@ impl SnapshotState {
 
 impl State for SnapshotState {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StateError> {
-        Ok(self.engine.get(key, self.snapshot.lsn())?)
+        Ok(self.engine.get_in(key, &self.snapshot)?)
     }
 
     fn range(&self, from: Bound<Bytes>, to: Bound<Bytes>) -> StateIter {
@@ -112,6 +129,18 @@ impl State for SnapshotState {
     fn last(&self, from: Bound<Bytes>, to: Bound<Bytes>) -> Result<Option<StateEntry>, StateError> {
         let range = (from.as_ref().map(|key| &key[..]), to.as_ref().map(|key| &key[..]));
         Ok(self.engine.range(range, self.snapshot.lsn())?.next_back().transpose()?)
+    }
+
+    fn database(&self, db: u32) -> Result<DatabaseState, StateError> {
+        if let Some((first, state)) = self.first_database.get()
+            && *first == db
+        {
+            return Ok(*state);
+        }
+        let state = read_database(self, db)?;
+        // Who was first stays: others ask each time.
+        let _ = self.first_database.set((db, state));
+        Ok(state)
     }
 }
 

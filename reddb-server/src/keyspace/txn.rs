@@ -15,12 +15,13 @@ mod tests;
 use bytes::Bytes;
 use reddb_file::Lsn;
 use reddb_wire::{Change, KEY_BYTES_MAX, ObjectId, PayloadBuilder};
+use smallvec::SmallVec;
 
 pub(crate) use names::Names;
 
 use super::DATABASE_COUNT;
 use super::env::Env;
-use super::layout::{DatabaseState, EntryKey, database_key, decode_database, into_entry};
+use super::layout::{DatabaseState, EntryKey, into_entry};
 use super::lower::lower;
 use super::overlay::{Overlay, OverlayUndo};
 use super::state::{State, StateError};
@@ -104,7 +105,7 @@ pub(crate) struct Savepoint {
     undo: usize,
     touched: usize,
     objects_created: u32,
-    databases: Vec<Database>,
+    databases: Databases,
 }
 
 /// What a transaction that changed something leaves: the record's payload and its meaning for the engine.
@@ -125,6 +126,8 @@ struct Database {
     changed: bool,
 }
 
+type Databases = SmallVec<[Database; 1]>;
+
 /// One transaction.
 pub(crate) struct Txn<'a> {
     state: &'a dyn State,
@@ -134,7 +137,7 @@ pub(crate) struct Txn<'a> {
     now_ms: u64,
     db: u32,
     /// Those that were looked at: mostly one.
-    databases: Vec<Database>,
+    databases: Databases,
     objects_created: u32,
     payload: PayloadBuilder,
     undo: Vec<OverlayUndo>,
@@ -159,7 +162,7 @@ impl<'a> Txn<'a> {
             mode,
             now_ms,
             db: 0,
-            databases: Vec::new(),
+            databases: Databases::new(),
             objects_created: 0,
             payload: PayloadBuilder::new(),
             undo: Vec::new(),
@@ -406,8 +409,8 @@ impl<'a> Txn<'a> {
     /// Undoes everything since `savepoint`.
     pub(crate) fn rollback(&mut self, savepoint: &Savepoint) {
         while self.undo.len() > savepoint.undo {
-            if let Some((key, before)) = self.undo.pop() {
-                self.overlay.restore(key, before);
+            if let Some(changed) = self.undo.pop() {
+                self.overlay.restore(changed);
             }
         }
         self.payload.truncate(savepoint.payload_bytes);
@@ -440,7 +443,9 @@ impl<'a> Txn<'a> {
             let Database { db, state: DatabaseState { space, key_count, expiring_count }, changed } =
                 self.databases[index];
             if changed {
-                self.change(&Change::PutDatabase { db, space, key_count, expiring_count })?;
+                self.log(&Change::PutDatabase { db, space, key_count, expiring_count })?;
+                let before = self.overlay.set_database(db, DatabaseState { space, key_count, expiring_count });
+                self.undo.push(OverlayUndo::Database(db, before));
             }
         }
         Ok(())
@@ -466,16 +471,20 @@ impl<'a> Txn<'a> {
         }
     }
 
-    /// Logs a change and makes it.
-    fn change(&mut self, change: &Change<'_>) -> Result<(), StateError> {
+    fn log(&mut self, change: &Change<'_>) -> Result<(), StateError> {
         if self.mode == TxnMode::Read {
             return Err(StateError::Mismatch("a reading command tried to change something".to_owned()));
         }
+        Ok(self.payload.push(change)?)
+    }
+
+    /// Logs a change of anything but a database and makes it.
+    fn change(&mut self, change: &Change<'_>) -> Result<(), StateError> {
         let lowered = lower(change, |key| self.read(key))?;
-        self.payload.push(change)?;
+        self.log(change)?;
         for (key, value) in lowered.into_iter().flatten() {
             let before = self.overlay.set(key.clone(), value);
-            self.undo.push((key, before));
+            self.undo.push(OverlayUndo::Entry(key, before));
         }
         Ok(())
     }
@@ -540,9 +549,9 @@ impl<'a> Txn<'a> {
                 if db >= DATABASE_COUNT {
                     return Err(StateError::Mismatch(format!("database {db} of {DATABASE_COUNT}")));
                 }
-                let state = match self.read(&database_key(db))? {
-                    Some(value) => decode_database(db, &value)?,
-                    None => DatabaseState::initial(db),
+                let state = match self.overlay.database(db) {
+                    Some(state) => state,
+                    None => self.state.database(db)?,
                 };
                 self.databases.push(Database { db, state, changed: false });
                 self.databases.len() - 1

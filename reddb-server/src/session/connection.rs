@@ -1,6 +1,6 @@
 //! One connection: read what is there, carry out every complete command, write the answers.
 //!
-//! A command's way: [`table::resolve`] → authentication → `MULTI` → one of
+//! A command's way: [`table::resolve_likely`] → authentication → `MULTI` → one of
 //! * a read while nothing waits for the committer: carried out here, against what is durable;
 //! * a write, and whatever follows one: a step of the [`Job`] that is being gathered;
 //! * a session command: carried out here, after the job where it must not run ahead of it.
@@ -25,10 +25,10 @@ use super::network::{AloneSeat, Seat};
 use super::shared::Shared;
 use super::state::{Answer, Later, Session};
 use super::wire::{Hangup, Wire};
-use crate::command::table::{self, Resolved, SessionFn, When};
+use crate::command::table::{self, Resolved, SessionFn, TableEntry, When};
 use crate::command::{KeyPositions, Run};
 use crate::commit::{Invocation, Job, JobOutcome, Step};
-use crate::database::View;
+use crate::database::{Database, View};
 use crate::reply::{CommandError, Reply};
 use crate::resp::encode;
 
@@ -81,12 +81,17 @@ pub(super) struct Connection {
     session: Session,
     job: Job,
     slots: VecDeque<Slot>,
+    /// The command before: the next one is often the same.
+    last_command: Option<&'static TableEntry>,
     batch_commands: usize,
     batch_bytes: usize,
     /// For how long it read, of the thread's time, since others had their turn.
     reading: Duration,
-    /// What a run of reads reads from: all of them had been sent when it was taken. It ends where anything else is done, or waited for.
+    /// What a run of reads reads from, and a run of writes is warmed from: all of them had been sent when it was taken. It ends where
+    /// anything else is done, or waited for.
     view: Option<View>,
+    /// When the read before was done, where this thread has done nothing else since.
+    read_at: Option<Instant>,
     closing: bool,
     /// Last, so that the place is given back when everything else is gone.
     _admission: Admission,
@@ -100,10 +105,12 @@ impl Connection {
             session: Session::new(shared, Arc::clone(admission.client())),
             job: Job::default(),
             slots: VecDeque::new(),
+            last_command: None,
             batch_commands: 0,
             batch_bytes: 0,
             reading: Duration::ZERO,
             view: None,
+            read_at: None,
             closing: false,
             _admission: admission,
         }
@@ -207,7 +214,7 @@ impl Connection {
                         self.settle().await?;
                     }
                     if self.slots.is_empty() && self.wire.is_full() {
-                        self.view = None;
+                        self.end_run();
                         self.wire.send().await?;
                     }
                 }
@@ -224,6 +231,10 @@ impl Connection {
         self.wire.send().await
     }
 
+    fn end_run(&mut self) {
+        (self.view, self.read_at) = (None, None);
+    }
+
     /// Whether writes wait to be submitted, and their client looks like one that sends more behind them without waiting: what is
     /// in the socket already shares their sync.
     fn expects_more(&self) -> bool {
@@ -231,8 +242,8 @@ impl Connection {
     }
 
     async fn command(&mut self, args: Vec<Bytes>) -> Result<(), Hangup> {
-        let view = self.view.take();
-        let resolved = match table::resolve(&args) {
+        let (view, read_at) = (self.view.take(), self.read_at.take());
+        let resolved = match table::resolve_likely(&args, self.last_command) {
             Ok(resolved) => resolved,
             Err(rejected) => {
                 let foreign = |word: &str| args.first().is_some_and(|name| name.eq_ignore_ascii_case(word.as_bytes()));
@@ -245,6 +256,7 @@ impl Connection {
             }
         };
         let entry = resolved.entry;
+        self.last_command = Some(entry);
         self.session.client.command.store(resolved.counter, Relaxed);
         if self.session.needs_authentication() && !entry.no_auth {
             self.refuse(Some(resolved.counter), CommandError::fixed("NOAUTH Authentication required."));
@@ -255,7 +267,8 @@ impl Connection {
             self.refuse(Some(resolved.counter), error);
             return Ok(());
         }
-        self.pause(resolved).await?;
+        let waited = self.pause(resolved).await?;
+        let (view, read_at) = if waited { (None, None) } else { (view, read_at) };
         if self.session.in_multi() && !entry.through_multi {
             let reply = self.session.enqueue(resolved, args);
             self.answer(reply);
@@ -270,30 +283,30 @@ impl Connection {
                 self.refuse(Some(resolved.counter), CommandError::fixed("ERR this command is not carried out here"));
                 Ok(())
             }
-            (Run::Read(_), _) if self.job.steps.is_empty() => self.read_now(resolved, args, view).await,
+            (Run::Read(_), _) if self.job.steps.is_empty() => self.read_now(resolved, args, view, read_at).await,
             (Run::Read(_), _) if entry.spec.heavy => {
                 self.settle().await?;
-                self.read_now(resolved, args, None).await
+                self.read_now(resolved, args, None, None).await
             }
             (Run::Read(_), _) => {
                 self.step(resolved.counter, Step::Run(self.invocation(resolved, args)));
                 Ok(())
             }
-            (Run::Write(_), _) => self.write(resolved, args).await,
+            (Run::Write(_), _) => self.write(resolved, args, view).await,
         }
     }
 
-    /// Waits where `CLIENT PAUSE` says so.
-    async fn pause(&mut self, resolved: Resolved) -> Result<(), Hangup> {
+    /// Waits where `CLIENT PAUSE` says so. Says whether it did.
+    async fn pause(&mut self, resolved: Resolved) -> Result<bool, Hangup> {
         let writes = resolved.entry.spec.is_write() || (resolved.entry.spec.name == "exec" && self.queued_writes());
         let shared = Arc::clone(&self.session.shared);
         if shared.pause.holds(writes).is_none() || table::counter_name(resolved.counter) == Some("client|unpause") {
-            return Ok(());
+            return Ok(false);
         }
         self.settle().await?;
         self.wire.send().await?;
         shared.pause.wait(writes).await;
-        Ok(())
+        Ok(true)
     }
 
     fn queued_writes(&self) -> bool {
@@ -305,23 +318,31 @@ impl Connection {
         Invocation { spec: resolved.entry.spec, args, db: self.session.db() }
     }
 
-    /// A read, against what is durable, or was when the reads just before it were carried out.
-    async fn read_now(&mut self, resolved: Resolved, args: Vec<Bytes>, view: Option<View>) -> Result<(), Hangup> {
+    /// A read, against what is durable, or was when the reads just before it were carried out. Looks at the clock once where a read
+    /// went before.
+    async fn read_now(
+        &mut self,
+        resolved: Resolved,
+        args: Vec<Bytes>,
+        view: Option<View>,
+        read_at: Option<Instant>,
+    ) -> Result<(), Hangup> {
         let invocation = self.invocation(resolved, args);
         let spec = invocation.spec;
-        let started = Instant::now();
+        let started = read_at.unwrap_or_else(Instant::now);
         let reply = if spec.heavy {
             drop(view);
             let db = self.session.shared.db.clone();
             aside(move || db.read(&invocation)).await?
         } else {
             let db = &self.session.shared.db;
-            let view = view.unwrap_or_else(|| db.view());
+            let view = view.unwrap_or_else(|| self.seat.view(db));
             let reply = db.read_from(&view, &invocation);
             self.view = Some(view);
             reply
         };
-        let busy = started.elapsed();
+        let done = Instant::now();
+        let busy = done.duration_since(started);
         let stats = &self.session.shared.stats;
         stats.executed(resolved.counter, busy, &reply);
         if spec.keys != KeyPositions::NONE {
@@ -333,24 +354,30 @@ impl Connection {
                 self.reading = Duration::ZERO;
                 self.view = None;
                 yield_now().await;
+            } else if reply.held_bytes() <= INLINE_ANSWER_BYTES_MAX {
+                self.read_at = Some(done);
             }
         }
         self.answer_data(reply).await
     }
 
-    async fn write(&mut self, resolved: Resolved, args: Vec<Bytes>) -> Result<(), Hangup> {
+    async fn write(&mut self, resolved: Resolved, args: Vec<Bytes>, view: Option<View>) -> Result<(), Hangup> {
         let mut invocation = self.invocation(resolved, args);
         let heavy = invocation.spec.heavy;
         if heavy {
+            drop(view);
             self.settle().await?;
             let db = self.session.shared.db.clone();
             invocation = aside(move || {
-                db.warm(&invocation);
+                Database::warm(&db.view(), &invocation);
                 invocation
             })
             .await?;
         } else {
-            self.session.shared.db.warm(&invocation);
+            let view = view.unwrap_or_else(|| self.seat.view(&self.session.shared.db));
+            Database::warm(&view, &invocation);
+            // The writes behind it come to read the same.
+            self.view = Some(view);
         }
         self.step(resolved.counter, Step::Run(invocation));
         if heavy { self.settle().await } else { Ok(()) }
@@ -496,7 +523,7 @@ impl Connection {
 
     /// Submits the job that was gathered, waits for it, and writes down its answers and those behind them. Ends the batch.
     async fn settle(&mut self) -> Result<(), Hangup> {
-        self.view = None;
+        self.end_run();
         self.batch_commands = 0;
         self.batch_bytes = 0;
         if self.job.steps.is_empty() {

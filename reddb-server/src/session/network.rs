@@ -5,6 +5,7 @@
 //! The others are gathered in the first thread or spread over all of them, as their load needs (`spread`).
 //! A connection changes its seat between two batches of commands.
 
+use std::cell::RefCell;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +22,14 @@ use super::connection::Connection;
 use super::shared::Shared;
 use super::spread::{FreeCores, IdleTime, LOOK, Spread};
 use crate::commit::Mailbox;
-use crate::database::Database;
+use crate::database::{Database, View};
+use crate::keyspace::SnapshotState;
+
+thread_local! {
+    /// What the connections of this thread read from, until everything is carried out that was ready when it was taken. Bounded so,
+    /// because nothing that it holds can be compacted away.
+    static STATE: RefCell<Option<Arc<SnapshotState>>> = const { RefCell::new(None) };
+}
 
 /// What a network thread is told. Bounded by the number of clients.
 enum Message {
@@ -63,6 +71,21 @@ pub(super) enum Seat {
     },
     /// By itself.
     Alone(AloneSeat),
+}
+
+impl Seat {
+    /// The newest durable state, shared with other connections of the thread.
+    pub(super) fn view(&self, db: &Database) -> View {
+        match self {
+            Self::Alone(_) => db.view(),
+            Self::Shared { mailbox, .. } => STATE.with_borrow_mut(|state| {
+                if state.is_none() {
+                    mailbox.round_begins();
+                }
+                db.view_from(state)
+            }),
+        }
+    }
 }
 
 /// Whether the seat of a client that is alone is taken, and whether somebody else wants it.
@@ -208,7 +231,7 @@ fn serve(runtime: Runtime, thread: usize, mut inbox: UnboundedReceiver<Message>,
     let mailbox = Arc::new(Mailbox::default());
     runtime.block_on(async {
         let answers = Arc::clone(&mailbox);
-        tokio::spawn(async move { db.serve_mailbox(&answers).await });
+        tokio::spawn(async move { db.serve_mailbox(&answers, || drop(STATE.take())).await });
         while let Some(message) = inbox.recv().await {
             let connection = match message {
                 Message::New(socket, admission, shared) => {

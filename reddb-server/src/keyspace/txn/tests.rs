@@ -297,6 +297,7 @@ proptest! {
         for batch in sealed {
             engine.write(&entries_of(&batch));
         }
+        overlay.settle();
         engine.write(&overlay.take());
         prop_assert_eq!(engine.entries(), replica.entries());
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Connection, aside};
 use crate::command::table::Resolved;
 use crate::commit::{Invocation, Job, Step, TxnStep};
+use crate::database::Database;
 use crate::reply::{CommandError, Reply};
 use crate::session::state::{Answer, Later, Queue, Queued};
 use crate::session::wire::Hangup;
@@ -92,9 +93,10 @@ impl Connection {
         let is_large = steps.len() > INLINE_STEPS_MAX;
         let db = self.session.shared.db.clone();
         let warm = move || {
+            let view = db.view();
             for step in &steps {
                 if let TxnStep::Run(invocation) = step {
-                    db.warm(invocation);
+                    Database::warm(&view, invocation);
                 }
             }
             steps
