@@ -40,7 +40,7 @@ use crate::commit::{Committer, Invocation, Job, JobOutcome, Mailbox, Receipt};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::keyspace::layout::{EntryKey, ValueRef, decode_entry_ref};
-use crate::keyspace::{DATABASE_COUNT, Env, Overlay, SnapshotState, State, StateError, Txn, TxnMode, digest};
+use crate::keyspace::{DATABASE_COUNT, Env, SnapshotState, State, StateError, Txn, digest};
 use crate::reply::{CommandError, Reply};
 use crate::status::Status;
 
@@ -147,8 +147,7 @@ impl Database {
         let Run::Read(run) = invocation.spec.run else {
             return Reply::Error(CommandError::new(format!("ERR '{}' is not a reading command", invocation.spec.name)));
         };
-        let mut overlay = Overlay::new();
-        let mut txn = Txn::new(&*view.state, &mut overlay, &self.inner.env, TxnMode::Read, view.now_ms);
+        let mut txn = Txn::reading(&*view.state, &self.inner.env, view.now_ms);
         let result = txn.select(invocation.db).and_then(|()| run(&mut txn, &invocation.args));
         result.unwrap_or_else(Reply::Error)
     }

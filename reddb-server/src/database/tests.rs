@@ -84,6 +84,26 @@ async fn what_was_acknowledged_is_there_after_a_clean_and_after_an_unclean_end()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_recent_state_serves_again_until_there_is_a_newer_one() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let database =
+        Database::open(config(&temp.path().join("data"), &temp.path().join("archive"))).await.expect("opens");
+    put_all(&database, &[("a", "1")]).await;
+    let mut recent = None;
+    let first = database.view_from(&mut recent);
+    let second = database.view_from(&mut recent);
+    assert!(Arc::ptr_eq(&first.state, &second.state));
+    put_all(&database, &[("a", "2")]).await;
+    let third = database.view_from(&mut recent);
+    assert!(!Arc::ptr_eq(&first.state, &third.state));
+    let read = |view| database.read_from(view, &invoke(&GET, &["a"]));
+    assert_eq!([&first, &third].map(read), [Reply::bulk("1"), Reply::bulk("2")]);
+    drop((first, second, third, recent));
+    assert_eq!(database.status().engine.snapshots, 1, "what asks is registered, and nobody else");
+    database.close(Duration::from_secs(5)).await.expect("closes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_process_is_refused() {
     let temp = tempfile::tempdir().expect("a directory");
     let (dir, archive) = (temp.path().join("data"), temp.path().join("archive"));

@@ -131,7 +131,8 @@ type Databases = SmallVec<[Database; 1]>;
 /// One transaction.
 pub(crate) struct Txn<'a> {
     state: &'a dyn State,
-    overlay: &'a mut Overlay,
+    /// Nothing where only what is in `state` is read.
+    overlay: Option<&'a mut Overlay>,
     env: &'a Env,
     mode: TxnMode,
     now_ms: u64,
@@ -155,11 +156,17 @@ impl<'a> Txn<'a> {
         mode: TxnMode,
         now_ms: u64,
     ) -> Self {
+        Self { overlay: Some(overlay), mode, ..Self::reading(state, env, now_ms) }
+    }
+
+    /// A transaction that reads `state` alone, at `now_ms` of the expiry clock, in database 0.
+    #[must_use]
+    pub(crate) fn reading(state: &'a dyn State, env: &'a Env, now_ms: u64) -> Self {
         Self {
             state,
-            overlay,
+            overlay: None,
             env,
-            mode,
+            mode: TxnMode::Read,
             now_ms,
             db: 0,
             databases: Databases::new(),
@@ -409,8 +416,9 @@ impl<'a> Txn<'a> {
     /// Undoes everything since `savepoint`.
     pub(crate) fn rollback(&mut self, savepoint: &Savepoint) {
         while self.undo.len() > savepoint.undo {
-            if let Some(changed) = self.undo.pop() {
-                self.overlay.restore(changed);
+            // Without an overlay there is nothing to undo.
+            if let (Some(changed), Some(overlay)) = (self.undo.pop(), &mut self.overlay) {
+                overlay.restore(changed);
             }
         }
         self.payload.truncate(savepoint.payload_bytes);
@@ -443,8 +451,9 @@ impl<'a> Txn<'a> {
             let Database { db, state: DatabaseState { space, key_count, expiring_count }, changed } =
                 self.databases[index];
             if changed {
-                self.log(&Change::PutDatabase { db, space, key_count, expiring_count })?;
-                let before = self.overlay.set_database(db, DatabaseState { space, key_count, expiring_count });
+                let overlay = writable(self.mode, &mut self.overlay)?;
+                self.payload.push(&Change::PutDatabase { db, space, key_count, expiring_count })?;
+                let before = overlay.set_database(db, DatabaseState { space, key_count, expiring_count });
                 self.undo.push(OverlayUndo::Database(db, before));
             }
         }
@@ -464,26 +473,25 @@ impl<'a> Txn<'a> {
         value.map(|value| into_entry(&entry_key, value).map_err(StateError::from)).transpose()
     }
 
+    /// What the overlay says of an entry; see [`Overlay::get`].
+    fn changed(&self, entry_key: &[u8]) -> Option<Option<&Bytes>> {
+        self.overlay.as_ref()?.get(entry_key)
+    }
+
     fn read(&self, entry_key: &[u8]) -> Result<Option<Bytes>, StateError> {
-        match self.overlay.get(entry_key) {
+        match self.changed(entry_key) {
             Some(changed) => Ok(changed.cloned()),
             None => self.state.get(entry_key),
         }
     }
 
-    fn log(&mut self, change: &Change<'_>) -> Result<(), StateError> {
-        if self.mode == TxnMode::Read {
-            return Err(StateError::Mismatch("a reading command tried to change something".to_owned()));
-        }
-        Ok(self.payload.push(change)?)
-    }
-
     /// Logs a change of anything but a database and makes it.
     fn change(&mut self, change: &Change<'_>) -> Result<(), StateError> {
         let lowered = lower(change, |key| self.read(key))?;
-        self.log(change)?;
+        let overlay = writable(self.mode, &mut self.overlay)?;
+        self.payload.push(change)?;
         for (key, value) in lowered.into_iter().flatten() {
-            let before = self.overlay.set(key.clone(), value);
+            let before = overlay.set(key.clone(), value);
             self.undo.push(OverlayUndo::Entry(key, before));
         }
         Ok(())
@@ -549,7 +557,8 @@ impl<'a> Txn<'a> {
                 if db >= DATABASE_COUNT {
                     return Err(StateError::Mismatch(format!("database {db} of {DATABASE_COUNT}")));
                 }
-                let state = match self.overlay.database(db) {
+                let changed = self.overlay.as_ref().and_then(|overlay| overlay.database(db));
+                let state = match changed {
                     Some(state) => state,
                     None => self.state.database(db)?,
                 };
@@ -566,6 +575,14 @@ impl<'a> Txn<'a> {
             *database = Database { db, state, changed: true };
         }
         Ok(())
+    }
+}
+
+/// Where changes are made.
+fn writable<'o>(mode: TxnMode, overlay: &'o mut Option<&mut Overlay>) -> Result<&'o mut Overlay, StateError> {
+    match (mode, overlay) {
+        (TxnMode::Write(_), Some(overlay)) => Ok(overlay),
+        _ => Err(StateError::Mismatch("a reading command tried to change something".to_owned())),
     }
 }
 

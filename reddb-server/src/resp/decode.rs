@@ -10,7 +10,7 @@
 //!   allocated. No byte of a large command is looked at twice.
 //! * After an error the stream is out of step: the connection has to be closed.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::inline::split_words;
 use super::limits::{
@@ -263,8 +263,15 @@ impl Decoder {
     /// The counted command that ends at `end`.
     fn give_out(&mut self, end: usize) -> Vec<Bytes> {
         self.state = State::Start;
-        let command = self.take(end);
-        let args = self.spans.iter().map(|span| command.slice(span.start..span.end)).collect();
+        let mut command = self.take(end);
+        let mut args = Vec::with_capacity(self.spans.len());
+        if let Some((last, others)) = self.spans.split_last() {
+            args.extend(others.iter().map(|span| command.slice(span.start..span.end)));
+            // The last one takes the command's own share of the bytes.
+            command.truncate(last.end);
+            command.advance(last.start);
+            args.push(command);
+        }
         self.spans.clear();
         self.spans.shrink_to(SPANS_KEPT);
         args

@@ -167,7 +167,11 @@ impl Stats {
     pub(crate) fn executed(&self, counter: usize, busy: Duration, reply: &Reply) {
         if let Some(counts) = self.often.mine().by_command.get(counter) {
             counts.calls.fetch_add(1, Relaxed);
-            counts.busy_us.fetch_add(u64::try_from(busy.as_micros()).unwrap_or(u64::MAX), Relaxed);
+            let busy_us = u64::try_from(busy.as_micros()).unwrap_or(u64::MAX);
+            // Most reads take less than one.
+            if busy_us > 0 {
+                counts.busy_us.fetch_add(busy_us, Relaxed);
+            }
             if matches!(reply, Reply::Error(_)) {
                 counts.failed.fetch_add(1, Relaxed);
             }

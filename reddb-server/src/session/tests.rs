@@ -655,6 +655,19 @@ async fn what_connections_know_goes_with_them_when_they_are_spread_and_gathered(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_kept_for_reads_that_are_done() {
+    let server = Server::start(|config| config.network_threads = 1).await;
+    let mut clients = [server.connect().await, server.connect().await];
+    for client in &mut clients {
+        client.call(&["SET", "key", "value"], "+OK\r\n").await;
+        client.call(&["GET", "key"], "$5\r\nvalue\r\n").await;
+    }
+    // Itself, which asks, and nobody else.
+    wait_until(|| server.db.as_ref().expect("open").status().engine.snapshots == 1).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn long_reads_and_large_answers_leave_a_network_thread_to_others() {
     let server = Server::start(|config| config.network_threads = 1).await;
     let mut loader = server.connect().await;

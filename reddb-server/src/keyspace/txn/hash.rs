@@ -45,7 +45,7 @@ impl Txn<'_> {
         let mut touched = false;
         for (field, value) in fields {
             touched = true;
-            let existed = match self.overlay.get(&EntryKey::field(object, field)) {
+            let existed = match self.changed(&EntryKey::field(object, field)) {
                 Some(changed) => changed.is_some(),
                 // What the engine holds cannot be of an object that this transaction made.
                 None => before.is_some() && self.hash_has_stored(object, field)?,

@@ -8,6 +8,7 @@ use reddb_wire::ObjectId;
 
 use super::{Entry, HashRef, Txn};
 use crate::keyspace::layout::{self, decode_entry, field_entry, key_entry, name_of};
+use crate::keyspace::overlay::OverlayRange;
 use crate::keyspace::state::{StateEntry, StateError};
 
 /// A set of names, each with a value: the keys of a database with their encoded entries, or a hash's fields with theirs.
@@ -82,11 +83,11 @@ impl Txn<'_> {
             return Ok(None);
         }
         let (from, end) = (Bound::Included(from), Bound::Excluded(to.clone()));
-        let changed = self.overlay.range(from.clone(), end).rfind(|(_, value)| value.is_some()).map(|(key, _)| key);
+        let changed = self.changed_range(from.clone(), end).rfind(|(_, value)| value.is_some()).map(|(key, _)| key);
         // What is stored counts unless it was deleted since.
         let stored = loop {
             let Some((key, _)) = self.state.last(from.clone(), Bound::Excluded(to))? else { break None };
-            if !matches!(self.overlay.get(&key), Some(None)) {
+            if !matches!(self.changed(&key), Some(None)) {
                 break Some(key);
             }
             if matches!(&from, Bound::Included(from) if *from == key) {
@@ -115,13 +116,17 @@ impl Txn<'_> {
         self.names(&Self::field_names(hash), from, b"")
     }
 
+    fn changed_range(&self, from: Bound<Bytes>, to: Bound<Bytes>) -> OverlayRange<'_> {
+        self.overlay.as_ref().map_or_else(OverlayRange::default, |overlay| overlay.range(from, to))
+    }
+
     fn merged(
         &self,
         from: Bound<Bytes>,
         to: Bound<Bytes>,
     ) -> impl Iterator<Item = Result<StateEntry, StateError>> + use<'_> {
         let mut stored = self.state.range(from.clone(), to.clone()).peekable();
-        let mut changed = self.overlay.range(from, to).peekable();
+        let mut changed = self.changed_range(from, to).peekable();
         std::iter::from_fn(move || {
             loop {
                 let order = match (stored.peek(), changed.peek()) {
