@@ -87,8 +87,8 @@ pub(super) struct Connection {
     batch_bytes: usize,
     /// For how long it read, of the thread's time, since others had their turn.
     reading: Duration,
-    /// What a run of reads reads from, and a run of writes is warmed from: all of them had been sent when it was taken. It ends where
-    /// anything else is done, or waited for.
+    /// What a run of reads reads from, and a run of writes is warmed from: all reads of it had been sent when it was taken. It ends
+    /// before anything is waited for, because it holds up compaction.
     view: Option<View>,
     /// When the read before was done, where this thread has done nothing else since.
     read_at: Option<Instant>,
@@ -242,7 +242,6 @@ impl Connection {
     }
 
     async fn command(&mut self, args: Vec<Bytes>) -> Result<(), Hangup> {
-        let (view, read_at) = (self.view.take(), self.read_at.take());
         let resolved = match table::resolve_likely(&args, self.last_command) {
             Ok(resolved) => resolved,
             Err(rejected) => {
@@ -267,12 +266,15 @@ impl Connection {
             self.refuse(Some(resolved.counter), error);
             return Ok(());
         }
-        let waited = self.pause(resolved).await?;
-        let (view, read_at) = if waited { (None, None) } else { (view, read_at) };
+        self.pause(resolved).await?;
         if self.session.in_multi() && !entry.through_multi {
             let reply = self.session.enqueue(resolved, args);
             self.answer(reply);
             return Ok(());
+        }
+        if matches!(entry.spec.run, Run::Session) {
+            // It may wait, for ever even.
+            self.end_run();
         }
         match (entry.spec.run, entry.session) {
             (Run::Session, Some(_)) if entry.spec.name == "exec" && self.session.in_multi() => {
@@ -283,30 +285,30 @@ impl Connection {
                 self.refuse(Some(resolved.counter), CommandError::fixed("ERR this command is not carried out here"));
                 Ok(())
             }
-            (Run::Read(_), _) if self.job.steps.is_empty() => self.read_now(resolved, args, view, read_at).await,
+            (Run::Read(_), _) if self.job.steps.is_empty() => self.read_now(resolved, args).await,
             (Run::Read(_), _) if entry.spec.heavy => {
                 self.settle().await?;
-                self.read_now(resolved, args, None, None).await
+                self.read_now(resolved, args).await
             }
             (Run::Read(_), _) => {
                 self.step(resolved.counter, Step::Run(self.invocation(resolved, args)));
                 Ok(())
             }
-            (Run::Write(_), _) => self.write(resolved, args, view).await,
+            (Run::Write(_), _) => self.write(resolved, args).await,
         }
     }
 
-    /// Waits where `CLIENT PAUSE` says so. Says whether it did.
-    async fn pause(&mut self, resolved: Resolved) -> Result<bool, Hangup> {
+    /// Waits where `CLIENT PAUSE` says so.
+    async fn pause(&mut self, resolved: Resolved) -> Result<(), Hangup> {
         let writes = resolved.entry.spec.is_write() || (resolved.entry.spec.name == "exec" && self.queued_writes());
         let shared = Arc::clone(&self.session.shared);
         if shared.pause.holds(writes).is_none() || table::counter_name(resolved.counter) == Some("client|unpause") {
-            return Ok(false);
+            return Ok(());
         }
         self.settle().await?;
         self.wire.send().await?;
         shared.pause.wait(writes).await;
-        Ok(true)
+        Ok(())
     }
 
     fn queued_writes(&self) -> bool {
@@ -320,23 +322,19 @@ impl Connection {
 
     /// A read, against what is durable, or was when the reads just before it were carried out. Looks at the clock once where a read
     /// went before.
-    async fn read_now(
-        &mut self,
-        resolved: Resolved,
-        args: Vec<Bytes>,
-        view: Option<View>,
-        read_at: Option<Instant>,
-    ) -> Result<(), Hangup> {
+    async fn read_now(&mut self, resolved: Resolved, args: Vec<Bytes>) -> Result<(), Hangup> {
         let invocation = self.invocation(resolved, args);
         let spec = invocation.spec;
-        let started = read_at.unwrap_or_else(Instant::now);
+        if spec.heavy {
+            self.end_run();
+        }
+        let started = self.read_at.take().unwrap_or_else(Instant::now);
         let reply = if spec.heavy {
-            drop(view);
             let db = self.session.shared.db.clone();
             aside(move || db.read(&invocation)).await?
         } else {
             let db = &self.session.shared.db;
-            let view = view.unwrap_or_else(|| self.seat.view(db));
+            let view = self.view.take().unwrap_or_else(|| self.seat.view(db));
             let reply = db.read_from(&view, &invocation);
             self.view = Some(view);
             reply
@@ -361,11 +359,10 @@ impl Connection {
         self.answer_data(reply).await
     }
 
-    async fn write(&mut self, resolved: Resolved, args: Vec<Bytes>, view: Option<View>) -> Result<(), Hangup> {
+    async fn write(&mut self, resolved: Resolved, args: Vec<Bytes>) -> Result<(), Hangup> {
         let mut invocation = self.invocation(resolved, args);
         let heavy = invocation.spec.heavy;
         if heavy {
-            drop(view);
             self.settle().await?;
             let db = self.session.shared.db.clone();
             invocation = aside(move || {
@@ -374,7 +371,7 @@ impl Connection {
             })
             .await?;
         } else {
-            let view = view.unwrap_or_else(|| self.seat.view(&self.session.shared.db));
+            let view = self.view.take().unwrap_or_else(|| self.seat.view(&self.session.shared.db));
             Database::warm(&view, &invocation);
             // The writes behind it come to read the same.
             self.view = Some(view);
@@ -511,6 +508,7 @@ impl Connection {
             self.put(&reply);
             return Ok(());
         }
+        self.end_run();
         let protocol = self.session.protocol();
         let mut out = self.wire.take_unsent();
         let out = aside(move || {

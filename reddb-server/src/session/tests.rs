@@ -655,15 +655,26 @@ async fn what_connections_know_goes_with_them_when_they_are_spread_and_gathered(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_kept_for_reads_that_are_done() {
+async fn nothing_is_kept_readable_for_who_has_read_or_waits() {
     let server = Server::start(|config| config.network_threads = 1).await;
-    let mut clients = [server.connect().await, server.connect().await];
+    // The one that asks, and nobody else.
+    let nobody_reads = || server.db.as_ref().expect("open").status().engine.snapshots == 1;
+    let mut clients = [server.connect().await, server.connect().await, server.connect().await];
     for client in &mut clients {
         client.call(&["SET", "key", "value"], "+OK\r\n").await;
         client.call(&["GET", "key"], "$5\r\nvalue\r\n").await;
     }
-    // Itself, which asks, and nobody else.
-    wait_until(|| server.db.as_ref().expect("open").status().engine.snapshots == 1).await;
+    wait_until(nobody_reads).await;
+    let [reader, writer, pauser] = &mut clients;
+    reader.send(&[&["GET", "key"], &["WAIT", "1", "0"]]).await;
+    reader.expect("$5\r\nvalue\r\n").await;
+    writer.send(&[&["SET", "key", "other"], &["WAIT", "1", "0"]]).await;
+    writer.expect("+OK\r\n").await;
+    wait_until(nobody_reads).await;
+    pauser.call(&["CLIENT", "PAUSE", "3600000", "WRITE"], "+OK\r\n").await;
+    pauser.send(&[&["GET", "key"], &["SET", "key", "value"]]).await;
+    pauser.expect("$5\r\nother\r\n").await;
+    wait_until(nobody_reads).await;
     server.stop().await;
 }
 
