@@ -1,11 +1,24 @@
 //! Work that must not be in the way of those who wait for answers.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 /// How much a thread of this module stands back (`nice`): it gets what the others leave, and about a tenth of a busy processor.
 const NICENESS: i32 = 10;
+
+/// How many bytes of a file such a thread reads and hashes before it lets others run.
+pub(crate) const PIECE_BYTES: usize = 256 * 1024;
+/// For how long it does; the system adds some fifty microseconds.
+const PAUSE: Duration = Duration::from_micros(50);
+
+/// Gives the processor to whoever waits for it. A niceness is not enough: Linux lets a thread run for the rest of its slice,
+/// milliseconds, when a better one wakes up (`RUN_TO_PARITY`). Sleeping keeps the thread's claim to its share; `sched_yield` gives up a
+/// slice each time, and halves the share where every processor is busy.
+pub(crate) fn let_others_run() {
+    std::thread::sleep(PAUSE);
+}
 
 /// Runs blocking work in a thread of its own, which stands back behind the process's other threads.
 ///

@@ -13,6 +13,8 @@ use reddb_file::archive::Sha256Digest;
 use sha2::{Digest as _, Sha256};
 use xxhash_rust::xxh3::Xxh3Default;
 
+use crate::background::{PIECE_BYTES, let_others_run};
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Identity {
     device: u64,
@@ -76,7 +78,7 @@ fn hash(path: &Path, expected_bytes: u64, written_xxh3: Option<u128>) -> io::Res
     let mut file = File::open(path)?;
     let mut hash = Sha256::new();
     let mut xxh3 = Xxh3Default::new();
-    let mut buffer = vec![0; 256 * 1024];
+    let mut buffer = vec![0; PIECE_BYTES];
     let mut total_bytes = 0;
     loop {
         let read = file.read(&mut buffer)?;
@@ -88,6 +90,7 @@ fn hash(path: &Path, expected_bytes: u64, written_xxh3: Option<u128>) -> io::Res
         if written_xxh3.is_some() {
             xxh3.update(&buffer[..read]);
         }
+        let_others_run();
     }
     if total_bytes != expected_bytes {
         return Err(io::Error::other(format!("it has {total_bytes} bytes where it had {expected_bytes}")));

@@ -3,20 +3,20 @@
 //! A file up to [`PART_BYTES`] is one write; a larger one goes in parts of that size. The file is hashed while it is
 //! read: an object whose bytes are not what its name says is never completed, and its size is asked for afterwards.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use object_store::{MultipartUpload, ObjectStoreExt as _, PutMode, PutPayload};
 use reddb_file::archive::{ArchiveKey, Sha256Digest};
 use sha2::{Digest as _, Sha256};
-use tokio::fs::File;
-use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc;
 
 use super::error::{Operation, StoreError};
 use super::local_upload::{LocalUploadError, write_object};
 use super::object::Store;
-use crate::background::in_background;
+use crate::background::{PIECE_BYTES, in_background, let_others_run};
 
 /// The size of a part of a large object, in bytes. At least 5 MiB for S3.
 pub(super) const PART_BYTES: usize = 8 * 1024 * 1024;
@@ -51,6 +51,33 @@ impl Store {
     }
 }
 
+/// A file that is read from its beginning, with the digest of what was read.
+struct Source {
+    file: File,
+    hash: Sha256,
+}
+
+impl Source {
+    fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self { file: File::open(path)?, hash: Sha256::new() })
+    }
+
+    /// The next [`PART_BYTES`], fewer where the file ends.
+    fn part(&mut self) -> io::Result<Bytes> {
+        let mut part = Vec::new();
+        while part.len() < PART_BYTES {
+            let read_bytes = part.len();
+            let piece_bytes = PIECE_BYTES.min(PART_BYTES - read_bytes);
+            if (&self.file).take(piece_bytes as u64).read_to_end(&mut part)? == 0 {
+                break;
+            }
+            self.hash.update(&part[read_bytes..]);
+            let_others_run();
+        }
+        Ok(part.into())
+    }
+}
+
 struct Attempt<'a> {
     store: &'a Store,
     name: &'a str,
@@ -66,11 +93,11 @@ impl Attempt<'_> {
         if let Some(root) = &self.store.local {
             return self.run_locally(root.object_path(key.as_ref()), sent).await;
         }
-        let mut file = File::open(self.path).await.map_err(|source| self.local(source))?;
-        let mut hash = Sha256::new();
-        let first = self.read_part(&mut file, &mut hash).await?;
+        let path = self.path.to_owned();
+        let opened = in_background(move || Source::open(&path)).await.flatten();
+        let (mut source, first) = self.next_part(opened.map_err(|source| self.local(source))?).await?;
         if (first.len() as u64) >= self.file_bytes {
-            self.check(first.len() as u64, hash)?;
+            self.check(first.len() as u64, source.hash)?;
             let bytes = first.len() as u64;
             let put = self.store.inner.put_opts(&key, PutPayload::from_bytes(first), PutMode::Overwrite.into());
             if let Err(error) = put.await {
@@ -94,9 +121,9 @@ impl Attempt<'_> {
             }
             self.store.counters.sent(bytes);
             sent(bytes);
-            part = self.read_part(&mut file, &mut hash).await?;
+            (source, part) = self.next_part(source).await?;
         }
-        self.check(total_bytes, hash)?;
+        self.check(total_bytes, source.hash)?;
         Ok(upload.complete().await)
     }
 
@@ -116,21 +143,18 @@ impl Attempt<'_> {
             }
         };
         let (result, ()) = tokio::join!(work, count);
-        let failed = |source: std::io::Error| object_store::Error::Generic { store: "archive", source: source.into() };
+        let failed = |source: io::Error| object_store::Error::Generic { store: "archive", source: source.into() };
         match result {
             Ok(Ok(())) => Ok(Ok(())),
             Ok(Err(LocalUploadError::Source(source))) => Err(self.local(source)),
             Ok(Err(LocalUploadError::Archive(source))) | Err(source) => Ok(Err(failed(source))),
-            Ok(Err(LocalUploadError::Gone)) => Ok(Err(failed(std::io::ErrorKind::Interrupted.into()))),
+            Ok(Err(LocalUploadError::Gone)) => Ok(Err(failed(io::ErrorKind::Interrupted.into()))),
         }
     }
 
-    async fn read_part(&self, file: &mut File, hash: &mut Sha256) -> Result<Bytes, StoreError> {
-        let mut part = Vec::new();
-        let read = file.take(PART_BYTES as u64).read_to_end(&mut part).await;
-        read.map_err(|source| self.local(source))?;
-        hash.update(&part);
-        Ok(part.into())
+    async fn next_part(&self, mut source: Source) -> Result<(Source, Bytes), StoreError> {
+        let read = in_background(move || source.part().map(|part| (source, part))).await;
+        read.flatten().map_err(|source| self.local(source))
     }
 
     fn check(&self, read_bytes: u64, hash: Sha256) -> Result<(), StoreError> {
