@@ -63,7 +63,7 @@ impl Source {
     }
 
     /// The next [`PART_BYTES`], fewer where the file ends.
-    fn part(&mut self) -> io::Result<Bytes> {
+    fn next_part(mut self) -> io::Result<(Self, Bytes)> {
         let mut part = Vec::new();
         while part.len() < PART_BYTES {
             let read_bytes = part.len();
@@ -74,8 +74,13 @@ impl Source {
             self.hash.update(&part[read_bytes..]);
             let_others_run();
         }
-        Ok(part.into())
+        Ok((self, part.into()))
     }
+}
+
+/// What may be tried again.
+fn failed(source: io::Error) -> object_store::Error {
+    object_store::Error::Generic { store: "archive", source: source.into() }
 }
 
 struct Attempt<'a> {
@@ -94,8 +99,11 @@ impl Attempt<'_> {
             return self.run_locally(root.object_path(key.as_ref()), sent).await;
         }
         let path = self.path.to_owned();
-        let opened = in_background(move || Source::open(&path)).await.flatten();
-        let (mut source, first) = self.next_part(opened.map_err(|source| self.local(source))?).await?;
+        let begun = in_background(move || Source::open(&path)?.next_part()).await;
+        let (mut source, first) = match begun {
+            Ok(begun) => begun.map_err(|source| self.local(source))?,
+            Err(error) => return Ok(Err(failed(error))),
+        };
         if (first.len() as u64) >= self.file_bytes {
             self.check(first.len() as u64, source.hash)?;
             let bytes = first.len() as u64;
@@ -121,7 +129,10 @@ impl Attempt<'_> {
             }
             self.store.counters.sent(bytes);
             sent(bytes);
-            (source, part) = self.next_part(source).await?;
+            (source, part) = match in_background(|| source.next_part()).await {
+                Ok(read) => read.map_err(|source| self.local(source))?,
+                Err(error) => return Ok(Err(failed(error))),
+            };
         }
         self.check(total_bytes, source.hash)?;
         Ok(upload.complete().await)
@@ -143,18 +154,12 @@ impl Attempt<'_> {
             }
         };
         let (result, ()) = tokio::join!(work, count);
-        let failed = |source: io::Error| object_store::Error::Generic { store: "archive", source: source.into() };
         match result {
             Ok(Ok(())) => Ok(Ok(())),
             Ok(Err(LocalUploadError::Source(source))) => Err(self.local(source)),
             Ok(Err(LocalUploadError::Archive(source))) | Err(source) => Ok(Err(failed(source))),
             Ok(Err(LocalUploadError::Gone)) => Ok(Err(failed(io::ErrorKind::Interrupted.into()))),
         }
-    }
-
-    async fn next_part(&self, mut source: Source) -> Result<(Source, Bytes), StoreError> {
-        let read = in_background(move || source.part().map(|part| (source, part))).await;
-        read.flatten().map_err(|source| self.local(source))
     }
 
     fn check(&self, read_bytes: u64, hash: Sha256) -> Result<(), StoreError> {
